@@ -12,8 +12,8 @@ import * as Data from "effect/Data"
  *
  * **Details**
  *
- * Sections that start with "9112" or "9110" are of HTTP's RFCs, the others of
- * RFC 6455. Rules without a status are not about a request: a client that
+ * Sections that start with "9112" or "9110" are of HTTP's RFCs, with "7692" of
+ * the compression's, the others of RFC 6455. Rules without a status are not about a request: a client that
  * finds a response wrong answers nothing, and a head that is built wrong is not
  * sent.
  *
@@ -53,7 +53,17 @@ export const rules = {
   UnofferedExtension: {
     section: "4.1",
     status: undefined,
-    description: "the server chose an extension that was not offered"
+    description: "the server chose an extension that was not offered, or not so"
+  },
+  InvalidExtensionParameters: {
+    section: "7692 7.1",
+    status: undefined,
+    description: "the server chose an extension with parameters that are unknown, repeated or malformed"
+  },
+  ConflictingExtensions: {
+    section: "7692 6",
+    status: undefined,
+    description: "the server chose extensions that need the same reserved bit"
   },
   ReservedHeader: { section: "4.1", status: undefined, description: "a header is one the handshake writes itself" },
   InvalidStatus: { section: "4.2.2", status: undefined, description: "the status of a refusal is not 300 to 599" }
@@ -88,7 +98,7 @@ export class HandshakeError extends Data.TaggedError("HandshakeError")<{
   /** The caller's header that was refused, in lower case, where the rule is `ReservedHeader`. */
   readonly header?: string | undefined
 }> {
-  /** The section of RFC 6455, 9110 or 9112 the rule is taken from. */
+  /** The section of RFC 6455, 7692, 9110 or 9112 the rule is taken from. */
   get section(): string {
     return rules[this.rule].section
   }

@@ -1,0 +1,274 @@
+/**
+ * One end of an open connection, RFC 6455 sections 5 to 8, without I/O: bytes in,
+ * events and replies out; messages in, bytes out.
+ *
+ * Clock, randomness and transport stay with the caller: masking keys come from
+ * a function it gives, and what is to be sent is returned to it.
+ *
+ * @since 1.0.0
+ */
+import * as Data from "effect/Data"
+import * as Result from "effect/Result"
+import * as CloseCode from "./CloseCode.ts"
+import * as Closing from "./Closing.ts"
+import type * as Frame from "./Frame.ts"
+import { maxControlPayload } from "./Frame.ts"
+import { FrameDecoder, type Piece } from "./FrameDecoder.ts"
+import * as FrameEncoder from "./FrameEncoder.ts"
+import { type Limits, MessageAssembler, type Part } from "./Message.ts"
+import { type ControlOpcode, isControl, type MessageType, ofMessage, Opcode } from "./Opcode.ts"
+import type { ProtocolError } from "./ProtocolError.ts"
+
+/**
+ * What a connection needs to know.
+ *
+ * @category models
+ * @since 1.0.0
+ */
+export interface Options extends Limits {
+  readonly role: Frame.Role
+  /**
+   * Gives a fresh, unpredictable masking key as an unsigned 32-bit integer for
+   * every frame that a client sends, section 5.3.
+   */
+  readonly maskingKey: () => number
+  /** Reserved bits that agreed extensions own, in place, section 5.8. Default 0. */
+  readonly ownedBits?: number | undefined
+}
+
+/**
+ * What the peer did.
+ *
+ * **Details**
+ *
+ * - `Part`: a part of a message, delivered in order.
+ * - `Ping`, `Pong`: the payload is a copy of at most 125 bytes.
+ * - `Close`: the peer's Close frame; what it sends afterwards is not looked at.
+ * - `Violation`: the peer broke a rule; nothing is received from then on.
+ *
+ * @category models
+ * @since 1.0.0
+ */
+export type Event =
+  | { readonly _tag: "Part"; readonly part: Part }
+  | { readonly _tag: "Ping"; readonly payload: Uint8Array }
+  | { readonly _tag: "Pong"; readonly payload: Uint8Array }
+  | { readonly _tag: "Close"; readonly frame: CloseCode.CloseFrame }
+  | { readonly _tag: "Violation"; readonly error: ProtocolError }
+
+/**
+ * What this end owes the peer for what it did: a Pong for a Ping (section
+ * 5.5.2), a Close for a Close (5.5.1) or for a violation (7.1.7).
+ *
+ * **Details**
+ *
+ * Of several pending pongs only the latest needs to be sent, section 5.5.3. A
+ * Close goes ahead of data, and nothing follows it.
+ *
+ * @category models
+ * @since 1.0.0
+ */
+export type Reply =
+  | { readonly _tag: "Pong"; readonly payload: Uint8Array }
+  | { readonly _tag: "Close"; readonly frame: CloseCode.CloseFrame }
+
+/**
+ * What came of received bytes.
+ *
+ * @category models
+ * @since 1.0.0
+ */
+export interface Received {
+  readonly events: ReadonlyArray<Event>
+  readonly replies: ReadonlyArray<Reply>
+}
+
+/**
+ * This end asked for something that may not be sent. Nothing was.
+ *
+ * **Details**
+ *
+ * - `AfterClose`: a Close frame was sent or the connection ended, section 5.5.1.
+ * - `TypeChanged`: a later part of a message names another type, section 5.4.
+ * - `ControlTooLong`: a control payload of more than 125 bytes, section 5.5.
+ * - `InvalidClose`: `CloseCode.problemOf` says what is wrong with it.
+ *
+ * @category errors
+ * @since 1.0.0
+ */
+export class SendError extends Data.TaggedError("SendError")<{
+  readonly rule: "AfterClose" | "TypeChanged" | "ControlTooLong" | "InvalidClose"
+}> {}
+
+const sendError = {
+  afterClose: Result.fail(new SendError({ rule: "AfterClose" })),
+  typeChanged: Result.fail(new SendError({ rule: "TypeChanged" })),
+  controlTooLong: Result.fail(new SendError({ rule: "ControlTooLong" })),
+  invalidClose: Result.fail(new SendError({ rule: "InvalidClose" }))
+}
+
+/**
+ * One end of a connection that has been opened.
+ *
+ * **Example** (Answering a ping)
+ *
+ * ```ts import.meta.vitest
+ * import * as Connection from "@effect-websocket/protocol/Connection"
+ *
+ * const client = new Connection.Connection({
+ *   role: "client",
+ *   maxMessageSize: 1024,
+ *   maxFragments: 16,
+ *   maskingKey: () => 0
+ * })
+ * const { replies } = client.receive(Uint8Array.of(0x89, 0x01, 0x2a))
+ * replies[0]!._tag // => "Pong"
+ * ```
+ *
+ * @category models
+ * @since 1.0.0
+ */
+export class Connection {
+  readonly role: Frame.Role
+  readonly #decoder: FrameDecoder
+  readonly #assembler: MessageAssembler
+  readonly #maskingKey: () => number
+  #state: Closing.State = "Open"
+  #received: CloseCode.CloseFrame | undefined
+  #sent: CloseCode.CloseFrame | undefined
+  #failed = false
+  #sending: MessageType | undefined
+
+  constructor(options: Options) {
+    this.role = options.role
+    this.#decoder = new FrameDecoder(options)
+    this.#assembler = new MessageAssembler(options)
+    this.#maskingKey = options.maskingKey
+  }
+
+  /** Where the closing handshake stands, section 7.1. */
+  get state(): Closing.State {
+    return this.#state
+  }
+
+  /** The Close frame that was received, if any. */
+  get received(): CloseCode.CloseFrame | undefined {
+    return this.#received
+  }
+
+  /** The Close frame that was sent, if any. */
+  get sent(): CloseCode.CloseFrame | undefined {
+    return this.#sent
+  }
+
+  /** The type of the message that is being sent in parts, if one is. */
+  get sending(): MessageType | undefined {
+    return this.#sending
+  }
+
+  /** Whether a received message has begun and not ended. */
+  get receiving(): boolean {
+    return this.#assembler.inMessage
+  }
+
+  /**
+   * Takes bytes from the transport. They are the connection's own from then on:
+   * it unmasks in place, and the parts it gives are views of them.
+   */
+  receive(chunk: Uint8Array): Received {
+    const events: Array<Event> = []
+    const replies: Array<Reply> = []
+    this.#decoder.push(chunk)
+    while (!this.#failed && Closing.next(this.#state, "ReceiveData") !== undefined) {
+      const piece = this.#decoder.next()
+      if (piece === undefined) {
+        this.#fail(this.#decoder.violation, events, replies)
+        break
+      }
+      if (isControl(piece.opcode)) this.#receiveControl(piece, events, replies)
+      else this.#receiveData(piece, events, replies)
+    }
+    this.#decoder.drop()
+    return { events, replies }
+  }
+
+  /** Says that the transport ended: nothing more is received or sent. */
+  end(): void {
+    this.#state = "Closed"
+  }
+
+  /**
+   * Encodes one part of a message as one frame. The first part of a message
+   * carries its type, section 5.4.
+   */
+  sendPart(type: MessageType, payload: Uint8Array, fin: boolean): Result.Result<Uint8Array, SendError> {
+    if (Closing.next(this.#state, "SendData") === undefined) return sendError.afterClose
+    if (this.#sending !== undefined && this.#sending !== type) return sendError.typeChanged
+    const opcode = this.#sending === undefined ? ofMessage(type) : Opcode.Continuation
+    this.#sending = fin ? undefined : type
+    return Result.succeed(this.#encode(opcode, payload, fin))
+  }
+
+  /** Encodes a Ping, section 5.5.2. */
+  sendPing(payload: Uint8Array): Result.Result<Uint8Array, SendError> {
+    return this.#sendControl(Opcode.Ping, payload)
+  }
+
+  /** Encodes a Pong, section 5.5.3. */
+  sendPong(payload: Uint8Array): Result.Result<Uint8Array, SendError> {
+    return this.#sendControl(Opcode.Pong, payload)
+  }
+
+  /** Encodes a Close, after which nothing can be sent, section 5.5.1. */
+  sendClose(frame: CloseCode.CloseFrame): Result.Result<Uint8Array, SendError> {
+    if (CloseCode.problemOf(frame) !== undefined) return sendError.invalidClose
+    const encoded = this.#sendControl(Opcode.Close, CloseCode.encodePayload(frame))
+    if (Result.isSuccess(encoded)) {
+      this.#state = Closing.next(this.#state, "SendClose")!
+      this.#sent = frame
+    }
+    return encoded
+  }
+
+  #sendControl(opcode: ControlOpcode, payload: Uint8Array): Result.Result<Uint8Array, SendError> {
+    if (Closing.next(this.#state, "SendClose") === undefined) return sendError.afterClose
+    if (payload.length > maxControlPayload) return sendError.controlTooLong
+    return Result.succeed(this.#encode(opcode, payload, true))
+  }
+
+  #encode(opcode: Opcode, payload: Uint8Array, fin: boolean): Uint8Array {
+    return FrameEncoder.encode({ opcode, fin, payload }, this.role === "client" ? this.#maskingKey() : undefined)
+  }
+
+  #receiveData(piece: Piece, events: Array<Event>, replies: Array<Reply>): void {
+    const part = this.#assembler.receive(piece)
+    if (part !== undefined) events.push({ _tag: "Part", part })
+    else this.#fail(this.#assembler.violation, events, replies)
+  }
+
+  #receiveControl(piece: Piece, events: Array<Event>, replies: Array<Reply>): void {
+    const { opcode, payload } = piece
+    if (opcode === Opcode.Close) return this.#receiveClose(payload, events, replies)
+    if (opcode === Opcode.Pong) return void events.push({ _tag: "Pong", payload })
+    events.push({ _tag: "Ping", payload })
+    if (this.#state === "Open") replies.push({ _tag: "Pong", payload })
+  }
+
+  #receiveClose(payload: Uint8Array, events: Array<Event>, replies: Array<Reply>): void {
+    const decoded = CloseCode.decodePayload(payload)
+    if (Result.isFailure(decoded)) return this.#fail(decoded.failure, events, replies)
+    const frame = decoded.success
+    this.#received = frame
+    this.#state = Closing.next(this.#state, "ReceiveClose")!
+    events.push({ _tag: "Close", frame })
+    // Section 5.5.1: the answer typically echoes the code.
+    if (this.#sent === undefined) replies.push({ _tag: "Close", frame: { code: frame.code, reason: "" } })
+  }
+
+  #fail(error: ProtocolError | undefined, events: Array<Event>, replies: Array<Reply>): void {
+    if (error === undefined) return
+    this.#failed = true
+    events.push({ _tag: "Violation", error })
+    if (this.#sent === undefined) replies.push({ _tag: "Close", frame: { code: error.closeCode, reason: "" } })
+  }
+}

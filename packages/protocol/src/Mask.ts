@@ -1,0 +1,75 @@
+/**
+ * Frame masking, RFC 6455 section 5.3.
+ *
+ * A masking key is four bytes held as one unsigned 32-bit integer, first byte
+ * most significant. Masking is its own inverse. Everything here is synchronous
+ * and works in place; choosing a key is the caller's job, since randomness is a
+ * service and this package has none.
+ *
+ * @since 1.0.0
+ */
+
+// Below this length, setting up a word view costs more than it saves.
+const wordwiseFrom = 64
+
+const keyBytes = new Uint8Array(4)
+const keyWord = new Uint32Array(keyBytes.buffer)
+
+const rotate = (key: number, phase: number): number =>
+  (phase & 3) === 0 ? key : (key << ((phase & 3) << 3)) | (key >>> (32 - ((phase & 3) << 3)))
+
+const applyBytewise = (bytes: Uint8Array, key: number, start: number, end: number): void => {
+  for (let i = start, shift = 24; i < end; i++, shift = (shift - 8) & 31) {
+    bytes[i]! ^= key >>> shift
+  }
+}
+
+const applyWordwise = (bytes: Uint8Array, key: number, start: number, end: number): void => {
+  keyBytes[0] = key >>> 24
+  keyBytes[1] = key >>> 16
+  keyBytes[2] = key >>> 8
+  keyBytes[3] = key
+  const word = keyWord[0]!
+  const words = new Uint32Array(bytes.buffer, bytes.byteOffset + start, (end - start) >>> 2)
+  for (let i = 0; i < words.length; i++) words[i]! ^= word
+}
+
+/**
+ * XORs `bytes` from `start` to `end` in place with `key`, beginning at byte
+ * `phase` of the key.
+ *
+ * **Details**
+ *
+ * `phase` is how many payload bytes of the frame came before, so a payload that
+ * arrives in chunks can be unmasked chunk by chunk. `start` defaults to 0 and
+ * `end` to the array's length.
+ *
+ * **Example** (Unmasking a payload in two chunks)
+ *
+ * ```ts import.meta.vitest
+ * import * as Mask from "@effect-websocket/protocol/Mask"
+ *
+ * const bytes = Uint8Array.of(0x7f, 0x9f, 0x4d, 0x51, 0x58)
+ * Mask.applyInPlace(bytes.subarray(0, 2), 0x37fa213d, 0)
+ * Mask.applyInPlace(bytes.subarray(2), 0x37fa213d, 2)
+ *
+ * new TextDecoder().decode(bytes) // => "Hello"
+ * ```
+ *
+ * @category transforming
+ * @since 1.0.0
+ */
+export const applyInPlace = (
+  bytes: Uint8Array,
+  key: number,
+  phase: number,
+  start: number = 0,
+  end: number = bytes.length
+): void => {
+  if (end - start < wordwiseFrom) return applyBytewise(bytes, rotate(key, phase), start, end)
+  const aligned = start + (-(bytes.byteOffset + start) & 3)
+  const tail = end - ((end - aligned) & 3)
+  applyBytewise(bytes, rotate(key, phase), start, aligned)
+  applyWordwise(bytes, rotate(key, phase + aligned - start), aligned, tail)
+  applyBytewise(bytes, rotate(key, phase + tail - start), tail, end)
+}

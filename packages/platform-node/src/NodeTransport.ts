@@ -1,0 +1,526 @@
+/**
+ * Byte-stream transports over TCP, TLS and unix sockets, and over any duplex
+ * stream of Node's.
+ *
+ * Built for WebSocket traffic, where Effect's `NodeSocket` is for sockets in
+ * general: the writes of one turn of the event loop leave in one system call, a
+ * write to a connection that has ended fails and never waits, and closing ends in
+ * bounded time whatever the peer does. Sizes are bytes.
+ *
+ * @since 1.0.0
+ */
+import * as Transport from "effect-websocket/Transport"
+import type * as Arr from "effect/Array"
+import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as NetAddress from "effect/net/NetAddress"
+import * as Result from "effect/Result"
+import * as Socket from "effect/socket/Socket"
+import { Buffer } from "node:buffer"
+import * as Net from "node:net"
+import * as Os from "node:os"
+import { Duplex } from "node:stream"
+import * as Tls from "node:tls"
+
+/**
+ * Pulled bytes held above Node's own buffer, from which on the stream is paused.
+ * Then Node reads its 64 KiB more, and after that the kernel pushes back.
+ */
+const readMark = 64 * 1024
+
+/** What has been read and not yet pulled. */
+class Inbound {
+  readonly chunks: Array<Uint8Array> = []
+  readonly parked = new Set<() => void>()
+  size = 0
+  end: Socket.SocketError | undefined
+}
+
+/** A write that waits for room, or the end of this side. */
+interface Waiting {
+  readonly chunks: ReadonlyArray<Uint8Array | string> | undefined
+  readonly resume: (result: Effect.Effect<void, Socket.SocketError>) => void
+}
+
+/** What has been written and not yet taken by the stream. */
+class Outbound {
+  readonly waiting: Array<Waiting> = []
+  /** The stream holds more than its high-water mark and has not drained since. */
+  full = false
+  corked = false
+  end: Socket.SocketError | undefined
+}
+
+const wake = (inbound: Inbound): void => {
+  const parked = Array.from(inbound.parked)
+  inbound.parked.clear()
+  parked.forEach((resume) => resume())
+}
+
+/** Ends both directions, for the first reason of each. */
+const endBoth = (
+  inbound: Inbound,
+  outbound: Outbound,
+  readError: Socket.SocketError,
+  writeError: Socket.SocketError
+): void => {
+  // Both before either wakes a fiber, which runs at once and must find the other ended too.
+  inbound.end ??= readError
+  outbound.end ??= writeError
+  outbound.waiting.splice(0).forEach((waiting) => waiting.resume(Effect.fail(writeError)))
+  wake(inbound)
+}
+
+const readFailed = (cause: unknown) => new Socket.SocketError({ reason: new Socket.SocketReadError({ cause }) })
+
+const writeFailed = (cause: unknown) => new Socket.SocketError({ reason: new Socket.SocketWriteError({ cause }) })
+
+const openFailed = (cause: unknown, kind: "Unknown" | "Timeout" = "Unknown") =>
+  new Socket.SocketError({ reason: new Socket.SocketOpenError({ kind, cause }) })
+
+const receive = (stream: Duplex, inbound: Inbound, chunk: Uint8Array): void => {
+  // Closing: what the peer still sends is read, so that it can read us, and dropped.
+  if (inbound.end !== undefined) return
+  inbound.chunks.push(chunk)
+  inbound.size += chunk.length
+  if (inbound.size >= readMark) stream.pause()
+  wake(inbound)
+}
+
+const park = (inbound: Inbound): Effect.Effect<void> =>
+  Effect.callback((resume) => {
+    const wakeUp = () => resume(Effect.void)
+    inbound.parked.add(wakeUp)
+    return Effect.sync(() => inbound.parked.delete(wakeUp))
+  })
+
+// Parking is only a signal; bytes leave the queue in the fiber that pulls, so an interrupted pull loses none.
+const pull = (stream: Duplex, inbound: Inbound): Transport.Endpoint["pull"] =>
+  Effect.suspend(() => {
+    if (inbound.size > 0) {
+      inbound.size = 0
+      const batch = inbound.chunks.splice(0)
+      if (stream.isPaused()) stream.resume()
+      return Effect.succeed(batch as unknown as Arr.NonEmptyReadonlyArray<Uint8Array>)
+    }
+    if (inbound.end !== undefined) return Effect.fail(inbound.end)
+    if (stream.isPaused()) stream.resume()
+    return Effect.andThen(park(inbound), pull(stream, inbound))
+  })
+
+/**
+ * Holds back what is written until the turn of the event loop is over.
+ *
+ * `process.nextTick` runs as soon as the callback that wrote returns, so all the
+ * frames written because of one read, one timer or one run of Effect's scheduler
+ * (which does all its work in one `setImmediate`) leave together, and none waits
+ * for another connection's turn. `setImmediate` would gather more, but a write
+ * from within Effect's scheduler, itself one, would then wait a whole round.
+ */
+const cork = (stream: Duplex, outbound: Outbound): void => {
+  if (outbound.corked) return
+  outbound.corked = true
+  stream.cork()
+  process.nextTick(uncork, stream, outbound)
+}
+
+const uncork = (stream: Duplex, outbound: Outbound): void => {
+  if (!outbound.corked) return
+  outbound.corked = false
+  stream.uncork()
+}
+
+const hand = (stream: Duplex, outbound: Outbound, chunk: Uint8Array | string): void => {
+  if (chunk.length === 0) return
+  cork(stream, outbound)
+  outbound.full = !stream.write(chunk)
+}
+
+/** Takes a write, or the end of this side, whose turn has come. */
+const take = (stream: Duplex, outbound: Outbound, chunks: Waiting["chunks"]): void => {
+  if (chunks === undefined) return void stream.end()
+  for (const chunk of chunks) {
+    // The stream keeps what it is given, and the caller may reuse its array: a copy. Text is not copied.
+    hand(stream, outbound, typeof chunk === "string" ? chunk : Buffer.from(chunk))
+  }
+}
+
+// A resumed fiber runs before `resume` returns and may write: each step leaves the queue consistent.
+const drained = (stream: Duplex, outbound: Outbound): void => {
+  outbound.full = false
+  while (!outbound.full && outbound.waiting.length > 0) {
+    const next = outbound.waiting.shift()!
+    take(stream, outbound, next.chunks)
+    next.resume(Effect.void)
+  }
+}
+
+const write = (
+  stream: Duplex,
+  outbound: Outbound,
+  chunks: ReadonlyArray<Uint8Array | string>
+): Effect.Effect<void, Socket.SocketError> =>
+  Effect.suspend(() => {
+    if (outbound.end !== undefined) return Effect.fail(outbound.end)
+    if (outbound.full || outbound.waiting.length > 0) return waitForRoom(outbound, chunks)
+    take(stream, outbound, chunks)
+    return Effect.void
+  })
+
+const waitForRoom = (outbound: Outbound, chunks: Waiting["chunks"]): Effect.Effect<void, Socket.SocketError> =>
+  Effect.callback((resume) => {
+    const waiting: Waiting = { chunks, resume }
+    outbound.waiting.push(waiting)
+    return Effect.sync(() => {
+      const index = outbound.waiting.indexOf(waiting)
+      if (index !== -1) outbound.waiting.splice(index, 1)
+    })
+  })
+
+const offer = (stream: Duplex, outbound: Outbound, chunk: Uint8Array): boolean => {
+  if (outbound.full || outbound.end !== undefined || outbound.waiting.length > 0) return false
+  hand(stream, outbound, chunk)
+  return true
+}
+
+const halfClose = (stream: Duplex, outbound: Outbound): void => {
+  if (outbound.end !== undefined) return
+  outbound.end = Transport.locallyClosed()
+  if (outbound.waiting.length === 0) take(stream, outbound, undefined)
+  else outbound.waiting.push({ chunks: undefined, resume: () => {} })
+}
+
+const endHere = (inbound: Inbound, outbound: Outbound): void => {
+  const error = Transport.locallyClosed()
+  inbound.chunks.length = 0
+  inbound.size = 0
+  inbound.end = error
+  endBoth(inbound, outbound, error, error)
+}
+
+/** Waits until what the stream has taken is in the kernel, at most for `linger`, and then destroys it. */
+const flushAndDestroy = (stream: Duplex, linger: Duration.Duration): Effect.Effect<void> =>
+  Effect.flatMap(Effect.context(), (context) =>
+    Effect.callback<void>((resume) => {
+      // A fiber of its own: a finalizer cannot be interrupted, so it cannot race against a sleep.
+      const impatient = Effect.runForkWith(context)(
+        Effect.andThen(Effect.sleep(linger), Effect.sync(() => stream.destroy()))
+      )
+      stream.once("finish", () => stream.destroy())
+      stream.once("close", () => {
+        impatient.interruptUnsafe()
+        resume(Effect.void)
+      })
+      stream.end()
+      stream.resume()
+      if (stream.writableFinished) stream.destroy()
+    }))
+
+const scopeIds = (): ReadonlyMap<string, number> =>
+  NetAddress.scopeIdsFromInterfaces(Object.entries(Os.networkInterfaces()))
+
+const addressOf = (host: string | undefined, port: number | undefined): NetAddress.SocketAddress | undefined => {
+  if (host === undefined || port === undefined) return undefined
+  const zones = host.includes("%") ? scopeIds() : undefined
+  return Result.getOrUndefined(NetAddress.inetAddressFromHostString(host, port, zones))
+}
+
+/**
+ * How a stream is seen as a transport.
+ *
+ * @category models
+ * @since 1.0.0
+ */
+export interface EndpointOptions {
+  /**
+   * How long closing waits for written bytes to leave for the kernel. What has
+   * not left by then is discarded. Default: 1 second.
+   */
+  readonly linger?: Duration.Input | undefined
+  /** Who is at the other end. Default: what the stream knows of it. */
+  readonly peerAddress?: NetAddress.SocketAddress | undefined
+}
+
+/**
+ * Sees an open duplex stream as one end of a connection, for servers and for
+ * streams that come from elsewhere, such as an HTTP upgrade.
+ *
+ * **Details**
+ *
+ * Takes the stream over: its events, errors included, are handled from now until
+ * it is destroyed. Bytes read before belong back on it, by `unshift`. For
+ * half-close the stream must have been made with `allowHalfOpen`.
+ *
+ * @category constructors
+ * @since 1.0.0
+ */
+export const makeEndpoint = (stream: Duplex, options?: EndpointOptions): Transport.Endpoint => {
+  const inbound = new Inbound()
+  const outbound = new Outbound()
+  const linger = Duration.fromInputUnsafe(options?.linger ?? "1 second")
+  listen(stream, inbound, outbound)
+  const destroy = Effect.sync(() => {
+    endHere(inbound, outbound)
+    stream.destroy()
+  })
+  const close = Effect.suspend(() => {
+    endHere(inbound, outbound)
+    if (stream.destroyed) return Effect.void
+    uncork(stream, outbound)
+    return flushAndDestroy(stream, linger)
+  })
+  const socket = stream instanceof Net.Socket ? stream : undefined
+  return {
+    pull: pull(stream, inbound),
+    write: (chunk) => Socket.isCloseEvent(chunk) ? destroy : write(stream, outbound, [chunk]),
+    writeAll: (chunks) => write(stream, outbound, chunks),
+    offerUnsafe: (chunk) => offer(stream, outbound, chunk),
+    end: Effect.sync(() => halfClose(stream, outbound)),
+    close,
+    peerAddress: options?.peerAddress ?? addressOf(socket?.remoteAddress, socket?.remotePort),
+    native: stream
+  }
+}
+
+const listen = (stream: Duplex, inbound: Inbound, outbound: Outbound): void => {
+  // Paused until the first pull; a `data` listener alone would set it flowing.
+  stream.pause()
+  stream.on("data", (chunk: Uint8Array) => receive(stream, inbound, chunk))
+  stream.on("end", () => {
+    inbound.end ??= Transport.peerEnded()
+    wake(inbound)
+  })
+  stream.on("drain", () => drained(stream, outbound))
+  stream.on("error", (cause) => endBoth(inbound, outbound, readFailed(cause), writeFailed(cause)))
+  stream.on("close", () => {
+    const cause = new Error("The connection has been closed")
+    endBoth(inbound, outbound, readFailed(cause), writeFailed(cause))
+  })
+}
+
+/**
+ * What TLS needs beyond an address, as Node's `tls.connect` names it.
+ *
+ * **Details**
+ *
+ * `servername` is by default the host, unless that is an IP address. The peer's
+ * certificate is verified against it unless `rejectUnauthorized` is `false`.
+ *
+ * @category models
+ * @since 1.0.0
+ */
+export type TlsOptions = Pick<
+  Tls.ConnectionOptions,
+  | "ALPNProtocols"
+  | "ca"
+  | "cert"
+  | "checkServerIdentity"
+  | "ciphers"
+  | "key"
+  | "maxVersion"
+  | "minVersion"
+  | "passphrase"
+  | "pfx"
+  | "rejectUnauthorized"
+  | "secureContext"
+  | "servername"
+  | "session"
+>
+
+/**
+ * Where to dial: a host and port, or the path of a unix socket.
+ *
+ * @category models
+ * @since 1.0.0
+ */
+export type Target =
+  | { readonly host: string; readonly port: number; readonly path?: undefined }
+  | { readonly path: string; readonly host?: undefined; readonly port?: undefined }
+
+/**
+ * How to dial.
+ *
+ * @category models
+ * @since 1.0.0
+ */
+export interface DialOptions extends EndpointOptions {
+  /** Speaks TLS when given. */
+  readonly tls?: TlsOptions | undefined
+  /** Sends small writes at once (TCP_NODELAY). Default `true`; without meaning for unix sockets. */
+  readonly noDelay?: boolean | undefined
+  /** How long to wait for the connection, the TLS handshake included. Default: 30 seconds. */
+  readonly connectTimeout?: Duration.Input | undefined
+}
+
+/**
+ * Where and how to dial.
+ *
+ * @category models
+ * @since 1.0.0
+ */
+export type Options = Target & DialOptions
+
+const connect = (options: Options): Net.Socket => {
+  const { host, path, port, tls } = options
+  // `allowHalfOpen`: the peer's end must not end our side. `autoSelectFamily` stays as Node has it.
+  const target = path === undefined ? { host: host!, port: port!, allowHalfOpen: true } : { path, allowHalfOpen: true }
+  if (tls === undefined) return Net.connect(target)
+  const servername = tls.servername ?? (host === undefined || Net.isIP(host) !== 0 ? undefined : host)
+  return Tls.connect({
+    ...target,
+    ...tls,
+    rejectUnauthorized: tls.rejectUnauthorized ?? true,
+    ...(servername === undefined ? {} : { servername })
+  })
+}
+
+const open = (options: Options): Effect.Effect<Transport.Endpoint, Socket.SocketError> =>
+  Effect.callback((resume) => {
+    let socket: Net.Socket
+    try {
+      // Not an option of `connect`: `tls.connect` does not know it.
+      socket = connect(options).setNoDelay(options.noDelay ?? true)
+    } catch (cause) {
+      // A certificate that cannot be read, a port out of range.
+      return resume(Effect.fail(openFailed(cause)))
+    }
+    const fail = (cause: unknown) => resume(Effect.fail(openFailed(cause)))
+    const closed = () => fail(new Error("The connection was closed while it opened"))
+    socket.on("error", fail)
+    socket.on("close", closed)
+    socket.once(options.tls === undefined ? "connect" : "secureConnect", () => {
+      const endpoint = makeEndpoint(socket, { peerAddress: unixAddress(options.path), ...options })
+      socket.off("error", fail)
+      socket.off("close", closed)
+      resume(Effect.succeed(endpoint))
+    })
+    return Effect.sync(() => socket.destroy())
+  })
+
+const unixAddress = (path: string | undefined): NetAddress.SocketAddress | undefined =>
+  path === undefined ? undefined : NetAddress.unixPathAddress(path)
+
+/**
+ * Makes a connection that dials each time its reader is acquired.
+ *
+ * **Details**
+ *
+ * Dialling fails with a `SocketOpenError`, whose cause is Node's error; its kind
+ * is `"Timeout"` after `connectTimeout`. `destroy` discards what has not left for
+ * the kernel; closing the scope sends it, for `linger` at most.
+ *
+ * **Gotchas**
+ *
+ * Closing does not wait for the peer's end: where the peer is still sending, the
+ * kernel may reset the connection and the peer may lose the last bytes. Half-close
+ * and read to the end first if they matter.
+ *
+ * @category constructors
+ * @since 1.0.0
+ */
+export const make = (options: Options): Transport.Connection =>
+  Transport.make(Effect.timeoutOrElse(open(options), {
+    duration: options.connectTimeout ?? "30 seconds",
+    orElse: () => Effect.fail(openFailed(new Error("The connection did not open in time"), "Timeout"))
+  }))
+
+interface UrlTarget {
+  readonly target: Target
+  readonly secure: boolean
+}
+
+const defaultPorts: { readonly [protocol: string]: number } = { "ws:": 80, "wss:": 443 }
+
+const parseUrl = (input: string | URL): UrlTarget => {
+  const url = new URL(input)
+  const secure = url.protocol.startsWith("wss")
+  if (url.protocol === "ws+unix:" || url.protocol === "wss+unix:") {
+    // The path of the socket, then a colon and the request's target.
+    return { secure, target: { path: decodeURIComponent(url.pathname.split(":", 1)[0]!) } }
+  }
+  const port = url.port === "" ? defaultPorts[url.protocol] : Number(url.port)
+  if (!Object.hasOwn(defaultPorts, url.protocol) || port === undefined) {
+    throw new TypeError(`Not a WebSocket URL: ${url.protocol}`)
+  }
+  // An IPv6 address stands in brackets in a URL only.
+  return { secure, target: { host: url.hostname.replace(/^\[(.*)\]$/, "$1"), port } }
+}
+
+/**
+ * Makes a connection to where a URL points: `ws:`, `wss:`, `ws+unix:` or
+ * `wss+unix:`, whose path is the socket's, then `:` and the request's target.
+ *
+ * **Details**
+ *
+ * A secure scheme speaks TLS whether or not `tls` is given, a plain one never. A
+ * URL that cannot be dialled fails as dialling does, with a `SocketOpenError`.
+ *
+ * @category constructors
+ * @since 1.0.0
+ */
+export const fromUrl = (url: string | URL, options?: DialOptions): Transport.Connection => {
+  const parsed = Result.try(() => parseUrl(url))
+  if (Result.isFailure(parsed)) return Transport.make(Effect.fail(openFailed(parsed.failure)))
+  const { secure, target } = parsed.success
+  return make({ ...options, ...target, tls: secure ? options?.tls ?? {} : undefined })
+}
+
+/**
+ * The stream of Node's that a connection is open on, to learn what is specific to
+ * it: the peer's certificate, the protocol that ALPN agreed on.
+ *
+ * **Gotchas**
+ *
+ * `undefined` before the connection opens, and for transports not made here.
+ *
+ * @category getters
+ * @since 1.0.0
+ */
+export const streamOf = (connection: Transport.Connection): Duplex | undefined => {
+  const native = connection.native?.()
+  return native instanceof Duplex ? native : undefined
+}
+
+const layerOf = (connection: Transport.Connection): Layer.Layer<Transport.Transport> =>
+  Layer.succeedContext(Context.make(Transport.Transport, connection))
+
+/**
+ * Provides a transport over TCP.
+ *
+ * @category layers
+ * @since 1.0.0
+ */
+export const layerTcp = (
+  options: { readonly host: string; readonly port: number } & Omit<DialOptions, "tls">
+): Layer.Layer<Transport.Transport> => layerOf(make(options))
+
+/**
+ * Provides a transport over TLS.
+ *
+ * @category layers
+ * @since 1.0.0
+ */
+export const layerTls = (
+  options: { readonly host: string; readonly port: number } & DialOptions
+): Layer.Layer<Transport.Transport> => layerOf(make({ ...options, tls: options.tls ?? {} }))
+
+/**
+ * Provides a transport over a unix socket.
+ *
+ * @category layers
+ * @since 1.0.0
+ */
+export const layerUnix = (
+  options: { readonly path: string } & DialOptions
+): Layer.Layer<Transport.Transport> => layerOf(make(options))
+
+/**
+ * Provides the transport to where a WebSocket URL points.
+ *
+ * @category layers
+ * @since 1.0.0
+ */
+export const layerUrl = (url: string | URL, options?: DialOptions): Layer.Layer<Transport.Transport> =>
+  layerOf(fromUrl(url, options))

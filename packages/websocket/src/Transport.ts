@@ -1,0 +1,331 @@
+/**
+ * The next layer: a byte-stream connection that a WebSocket runs over.
+ *
+ * A transport has the shape of Effect's `Socket.Socket` under a key of its own,
+ * because a `WebSocketStream` can itself be seen as a `Socket.Socket` (one
+ * element a message), and a Layer must be able to say which of the two it needs.
+ *
+ * The contract, which one shared suite checks for every transport:
+ *
+ * - Acquiring `reader` opens the connection; its scope owns the connection.
+ * - `pull` yields non-empty batches, in order. The bytes belong to the reader,
+ *   which may change them in place. A pull parked when its scope closes fails.
+ * - `write` completes when the bytes are accepted and suspends while the layer
+ *   below is full. The bytes of one write are contiguous, and the caller may
+ *   reuse its array afterwards. A write to a connection that has ended fails.
+ * - The ends are told apart: `endOf` says whether the peer ended its side, this
+ *   side closed, or the connection failed.
+ * - Releasing the writer's scope ends this side only (half-close), after what
+ *   was written. `destroy` ends both at once and discards what was not sent.
+ *
+ * @since 1.0.0
+ */
+import type * as Arr from "effect/Array"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Latch from "effect/Latch"
+import type * as NetAddress from "effect/net/NetAddress"
+import * as Scope from "effect/Scope"
+import * as Socket from "effect/socket/Socket"
+import type * as SocketServer from "effect/socket/SocketServer"
+
+/**
+ * The writing side of a transport.
+ *
+ * @category models
+ * @since 1.0.0
+ */
+export interface Writer extends Socket.Writer {
+  /**
+   * Accepts all of `chunk` at once and returns `true`, or takes nothing and
+   * returns `false` because the layer below is full, an earlier write waits, or
+   * the connection is not open. Optional: what makes a write cost no fiber. The
+   * bytes are the transport's from then on and are not changed by the caller.
+   * No other fiber runs before it returns.
+   */
+  readonly offerUnsafe?: ((chunk: Uint8Array) => boolean) | undefined
+}
+
+/**
+ * A connection that has been opened or accepted, or that opens when its reader
+ * is acquired. Every `Socket.Socket` is one.
+ *
+ * @category models
+ * @since 1.0.0
+ */
+export interface Connection extends Socket.Socket {
+  readonly writer: Effect.Effect<Writer, never, Scope.Scope>
+  /** Who is at the other end, once the connection is open and where it is known. */
+  readonly peerAddress?: (() => NetAddress.SocketAddress | undefined) | undefined
+  /** What the platform's open connection is made of, for its own modules to look into: a socket of Node's, say. */
+  readonly native?: (() => unknown) | undefined
+}
+
+/**
+ * A byte-stream connection, the next layer of a `WebSocketStream`.
+ *
+ * @category services
+ * @since 1.0.0
+ */
+export class Transport extends Context.Service<Transport, Connection>()("effect-websocket/Transport") {}
+
+/**
+ * Accepts transports at an address, the next layer of a `WebSocketServer`.
+ *
+ * **Details**
+ *
+ * `run` gives every accepted connection to `handler` in a fiber of its own and
+ * goes on until it is interrupted, which interrupts the handlers. Connections
+ * that arrive before the first `run` wait for it.
+ *
+ * @category services
+ * @since 1.0.0
+ */
+export class TransportServer extends Context.Service<TransportServer, {
+  readonly address: NetAddress.SocketAddress
+  readonly run: <R>(
+    handler: (connection: Connection) => Effect.Effect<void, never, R>
+  ) => Effect.Effect<never, SocketServer.SocketServerError, R>
+}>()("effect-websocket/Transport/TransportServer") {}
+
+/**
+ * Sees one of Effect's own sockets as a transport, for the Node, Bun and Deno
+ * sockets that ship with Effect.
+ *
+ * **Gotchas**
+ *
+ * The socket must carry bytes, not WebSocket messages. What it guarantees about
+ * back-pressure and ends is what the transport guarantees.
+ *
+ * @category constructors
+ * @since 1.0.0
+ */
+export const fromSocket = (
+  socket: Socket.Socket,
+  options?: { readonly peerAddress?: (() => NetAddress.SocketAddress | undefined) | undefined }
+): Connection => ({ ...socket, peerAddress: options?.peerAddress })
+
+/**
+ * Sees one of Effect's own socket servers as a `TransportServer`.
+ *
+ * @category constructors
+ * @since 1.0.0
+ */
+export const fromSocketServer = (server: SocketServer.SocketServer["Service"]): TransportServer["Service"] =>
+  TransportServer.of({
+    address: server.address,
+    run: (handler) => server.run((socket) => handler(fromSocket(socket)))
+  })
+
+/**
+ * How a connection ended, told by the error that its `pull` failed with.
+ *
+ * - `"PeerEnded"`: the peer ended its side (TCP FIN); this side may still write.
+ * - `"Closed"`: this side closed or destroyed the connection.
+ * - `"Failed"`: reset, refused, timed out, or another failure.
+ *
+ * @category models
+ * @since 1.0.0
+ */
+export type End = "PeerEnded" | "Closed" | "Failed"
+
+/**
+ * Tells how a connection ended.
+ *
+ * @category guards
+ * @since 1.0.0
+ */
+export const endOf = (error: Socket.SocketError): End =>
+  error.reason._tag !== "SocketCloseError" ? "Failed" : error.reason.code === 1000 ? "PeerEnded" : "Closed"
+
+/**
+ * The error of a pull after the peer ended its side.
+ *
+ * @category errors
+ * @since 1.0.0
+ */
+export const peerEnded = (): Socket.SocketError =>
+  new Socket.SocketError({ reason: new Socket.SocketCloseError({ code: 1000 }) })
+
+/**
+ * The error of a pull or write after this side closed the connection.
+ *
+ * @category errors
+ * @since 1.0.0
+ */
+export const locallyClosed = (): Socket.SocketError =>
+  new Socket.SocketError({ reason: new Socket.SocketCloseError({ code: 1006 }) })
+
+/**
+ * Ends both sides of a connection at once and discards what was not sent.
+ *
+ * @category destructors
+ * @since 1.0.0
+ */
+export const destroy = (writer: Writer): Effect.Effect<void> => Effect.ignore(writer.write(new Socket.CloseEvent(1000)))
+
+/**
+ * Opens a connection whose `pull` yields bytes only.
+ *
+ * @category constructors
+ * @since 1.0.0
+ */
+export const readerBytes = Socket.readerBytes
+
+/**
+ * One open connection, as the author of a transport describes it to `make`.
+ *
+ * **Details**
+ *
+ * Once the connection has ended, `pull`, `write` and `writeAll` fail; none of
+ * them may wait for something that can no longer come. `end` and `close` may be
+ * called at any time and any number of times.
+ *
+ * @category models
+ * @since 1.0.0
+ */
+export interface Endpoint extends Writer {
+  readonly pull: Effect.Effect<Arr.NonEmptyReadonlyArray<Uint8Array>, Socket.SocketError>
+  /** Ends this side only (half-close), after what was written. */
+  readonly end: Effect.Effect<void>
+  /** Ends the connection because its scope closes. Completes in bounded time. */
+  readonly close: Effect.Effect<void>
+  readonly peerAddress?: NetAddress.SocketAddress | undefined
+  readonly native?: unknown
+}
+
+const connection = (open: Effect.Effect<Endpoint, Socket.SocketError>, first?: Endpoint): Connection => {
+  let current = first
+  const opened = Latch.makeUnsafe(first !== undefined)
+  const whenOpen = (write: (endpoint: Endpoint) => Effect.Effect<void, Socket.SocketError>) =>
+    Effect.suspend(() =>
+      current !== undefined ? write(current) : Effect.andThen(opened.await, Effect.suspend(() => write(current!)))
+    )
+  const writer: Writer = {
+    write: (chunk) =>
+      Socket.isCloseEvent(chunk)
+        ? Effect.suspend(() => current === undefined ? Effect.void : current.write(chunk))
+        : whenOpen((endpoint) => endpoint.write(chunk)),
+    writeAll: (chunks) => whenOpen((endpoint) => endpoint.writeAll(chunks)),
+    offerUnsafe: (chunk) => current?.offerUnsafe?.(chunk) ?? false
+  }
+  return {
+    [Socket.TypeId]: Socket.TypeId,
+    reader: Effect.map(
+      Effect.acquireRelease(open, (endpoint) => endpoint.close, { interruptible: true }),
+      (endpoint) => {
+        current = endpoint
+        opened.openUnsafe()
+        return { pull: endpoint.pull, upgrade: Socket.SocketUpgradeError.unsupported }
+      }
+    ),
+    writer: Effect.acquireRelease(Effect.succeed(writer), () => Effect.suspend(() => current?.end ?? Effect.void)),
+    peerAddress: () => current?.peerAddress,
+    native: () => current?.native
+  }
+}
+
+/**
+ * Makes a connection that `open` opens anew each time its reader is acquired.
+ *
+ * **Details**
+ *
+ * The writer follows the connection opened last. Writes made before the first
+ * one is open wait for it; those made after it has ended fail. `open` may be
+ * interrupted and then leaves nothing behind.
+ *
+ * @category constructors
+ * @since 1.0.0
+ */
+export const make = (open: Effect.Effect<Endpoint, Socket.SocketError>): Connection => connection(open)
+
+/**
+ * Makes a connection of one that is open already, as a server accepts them.
+ *
+ * **Details**
+ *
+ * Writes go through whether or not the reader has been acquired. The connection
+ * opens no second time: a reader acquired after the end is given that end.
+ *
+ * @category constructors
+ * @since 1.0.0
+ */
+export const fromEndpoint = (endpoint: Endpoint): Connection => connection(Effect.succeed(endpoint), endpoint)
+
+/**
+ * Hands accepted connections to the handler of a `TransportServer`.
+ *
+ * @category models
+ * @since 1.0.0
+ */
+export interface Acceptor {
+  /**
+   * Gives the connection to the running handler, or keeps it until there is
+   * one. Returns `false`, and takes nothing, when too many wait already or the
+   * acceptor's scope has closed.
+   */
+  readonly acceptUnsafe: (endpoint: Endpoint) => boolean
+  readonly run: TransportServer["Service"]["run"]
+}
+
+/**
+ * Makes the accepting half of a `TransportServer`, for authors of transports.
+ *
+ * **Details**
+ *
+ * At most `backlog` connections wait for `run` (default 128); those still
+ * waiting when the scope closes are closed. A connection is closed when its
+ * handler ends, and a defect of a handler is logged and ends that handler only.
+ * Of several `run`s at one time the latest is given the connections.
+ *
+ * @category constructors
+ * @since 1.0.0
+ */
+export const makeAcceptor = Effect.fnUntraced(
+  function*(options?: { readonly backlog?: number | undefined }): Effect.fn.Return<Acceptor, never, Scope.Scope> {
+    const backlog = options?.backlog ?? 128
+    const waiting: Array<Endpoint> = []
+    let open = true
+    let handle: ((endpoint: Endpoint) => void) | undefined
+    yield* Effect.addFinalizer(() => {
+      open = false
+      return Effect.forEach(waiting.splice(0), (endpoint) => endpoint.close, { discard: true })
+    })
+    const listen = (handler: (endpoint: Endpoint) => void) =>
+      Effect.callback<never>(() => {
+        handle = handler
+        waiting.splice(0).forEach(handler)
+        return Effect.sync(() => {
+          if (handle === handler) handle = undefined
+        })
+      })
+    return {
+      acceptUnsafe: (endpoint) => {
+        if (!open || (handle === undefined && waiting.length >= backlog)) return false
+        if (handle === undefined) waiting.push(endpoint)
+        else handle(endpoint)
+        return true
+      },
+      run: (handler) =>
+        Effect.acquireUseRelease(
+          Scope.make("parallel"),
+          (scope) => Effect.flatMap(handlerFibers(handler, scope), listen),
+          (scope) => Scope.close(scope, Exit.void)
+        )
+    }
+  }
+)
+
+const handlerFibers = <R>(handler: (connection: Connection) => Effect.Effect<void, never, R>, scope: Scope.Scope) =>
+  Effect.map(Effect.context<R>(), (context) => {
+    const fork = Effect.runForkWith(context)
+    return (endpoint: Endpoint): void => {
+      const handled = Effect.suspend(() => handler(fromEndpoint(endpoint))).pipe(
+        Effect.ensuring(endpoint.close),
+        Effect.ignoreCause({ log: "Unhandled", message: "A connection's handler died" })
+      )
+      Fiber.runIn(fork(handled), scope)
+    }
+  })

@@ -1,0 +1,581 @@
+/**
+ * What every transport promises, as laws that can be run against any of them.
+ *
+ * A law opens a connection, uses both of its ends and fails with a `LawBroken`
+ * when they do not behave as `Transport` says. Laws need no test framework and
+ * no particular clock: they wait for events, and only the bound on a wait (10
+ * seconds) is time. Whoever runs them under `TestClock` bounds them from outside.
+ *
+ * @since 1.0.0
+ */
+import * as Data from "effect/Data"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Queue from "effect/Queue"
+import * as Scope from "effect/Scope"
+import type * as Socket from "effect/socket/Socket"
+import * as Transport from "../Transport.ts"
+
+/**
+ * The two ends of a connection that is opened by acquiring the client's reader.
+ *
+ * @category models
+ * @since 1.0.0
+ */
+export interface Ends {
+  readonly client: Transport.Connection
+  /** The other end of the connection opened last; waits for it. */
+  readonly server: Effect.Effect<Transport.Connection, unknown>
+}
+
+/**
+ * One promise: a sentence, and how to check it on the ends that `open` makes.
+ *
+ * @category models
+ * @since 1.0.0
+ */
+export interface Law {
+  readonly name: string
+  readonly check: (open: Effect.Effect<Ends, unknown, Scope.Scope>) => Effect.Effect<void, unknown, Scope.Scope>
+}
+
+/**
+ * A transport does not keep its promise.
+ *
+ * @category errors
+ * @since 1.0.0
+ */
+export class LawBroken extends Data.TaggedError("LawBroken")<{ readonly message: string }> {}
+
+/**
+ * Opens the ends for the laws as a pair that is connected already.
+ *
+ * @category constructors
+ * @since 1.0.0
+ */
+export const fromPair = <E>(
+  pair: Effect.Effect<readonly [client: Transport.Connection, server: Transport.Connection], E, Scope.Scope>
+): Effect.Effect<Ends, E, Scope.Scope> =>
+  Effect.map(pair, ([client, server]) => ({ client, server: Effect.succeed(server) }))
+
+/**
+ * Opens the ends for the laws by letting a client dial a server.
+ *
+ * @category constructors
+ * @since 1.0.0
+ */
+export const fromServer = Effect.fnUntraced(function*<E>(
+  make: Effect.Effect<
+    { readonly client: Transport.Connection; readonly server: Transport.TransportServer["Service"] },
+    E,
+    Scope.Scope
+  >
+): Effect.fn.Return<Ends, E, Scope.Scope> {
+  const { client, server } = yield* make
+  const accepted = yield* Queue.unbounded<Transport.Connection>()
+  // The handler holds the connection until the law's scope closes; a law ends it earlier by its own means.
+  yield* Effect.forkScoped(
+    server.run((connection) => Effect.andThen(Queue.offer(accepted, connection), Effect.never))
+  )
+  return { client, server: Queue.take(accepted) }
+})
+
+const patience = "10 seconds"
+/** Turns of the scheduler without progress after which a writer counts as suspended. */
+const quietTurns = 256
+const mebibyte = 1024 * 1024
+/** More than any transport may accept while nobody reads. */
+const acceptedLimit = 64 * mebibyte
+
+interface End {
+  readonly pull: Transport.Endpoint["pull"]
+  readonly writer: Transport.Writer
+  readonly closeReader: Effect.Effect<void>
+  readonly closeWriter: Effect.Effect<void>
+}
+
+interface Open {
+  readonly client: End
+  readonly server: End
+}
+
+const broken = (message: string): Effect.Effect<never, LawBroken> => Effect.fail(new LawBroken({ message }))
+
+const ensure = (condition: boolean, message: string): Effect.Effect<void, LawBroken> =>
+  condition ? Effect.void : broken(message)
+
+const within = <A, E, R>(what: string, effect: Effect.Effect<A, E, R>): Effect.Effect<A, E | LawBroken, R> =>
+  Effect.timeoutOrElse(effect, { duration: patience, orElse: () => broken(`${what} must end, and did not`) })
+
+const failure = <A, E, R>(what: string, effect: Effect.Effect<A, E, R>): Effect.Effect<E, LawBroken, R> =>
+  within(what, effect).pipe(
+    Effect.matchEffect({
+      onFailure: (error) => error instanceof LawBroken ? Effect.fail(error) : Effect.succeed(error),
+      onSuccess: () => broken(`${what} must fail, and succeeded`)
+    })
+  )
+
+const endOf = Effect.fnUntraced(function*(
+  what: string,
+  effect: Effect.Effect<unknown, Socket.SocketError>,
+  expected: Transport.End
+) {
+  const end = Transport.endOf(yield* failure(what, effect))
+  yield* ensure(end === expected, `${what} must tell ${expected}, and told ${end}`)
+})
+
+const openEnd = Effect.fnUntraced(function*(connection: Transport.Connection) {
+  const scope = yield* Effect.scope
+  const readerScope = yield* Scope.fork(scope)
+  const writerScope = yield* Scope.fork(scope)
+  const pull = yield* Scope.provide(Transport.readerBytes(connection), readerScope)
+  const writer: Transport.Writer = yield* Scope.provide(connection.writer, writerScope)
+  const end: End = {
+    pull,
+    writer,
+    closeReader: Scope.close(readerScope, Exit.void),
+    closeWriter: Scope.close(writerScope, Exit.void)
+  }
+  return end
+})
+
+const openEnds = Effect.fnUntraced(function*(ends: Ends) {
+  const client = yield* within("Opening the client's end", openEnd(ends.client))
+  const server = yield* within("Opening the server's end", Effect.flatMap(ends.server, openEnd))
+  const open: Open = { client, server }
+  return open
+})
+
+const law = (
+  name: string,
+  check: (open: Open) => Effect.Effect<void, Socket.SocketError | LawBroken, Scope.Scope>
+): Law => ({ name, check: (open) => Effect.flatMap(Effect.flatMap(open, openEnds), check) })
+
+const turns = (count: number): Effect.Effect<void> =>
+  Effect.forEach(Array.from({ length: count }), () => Effect.yieldNow, { discard: true })
+
+const concat = (chunks: ReadonlyArray<Uint8Array>): Uint8Array => {
+  const out = new Uint8Array(chunks.reduce((sum, chunk) => sum + chunk.length, 0))
+  chunks.reduce((at, chunk) => {
+    out.set(chunk, at)
+    return at + chunk.length
+  }, 0)
+  return out
+}
+
+const same = (left: Uint8Array, right: Uint8Array): boolean =>
+  left.length === right.length && left.every((byte, index) => byte === right[index])
+
+/** A linear congruential generator (Knuth's MMIX multipliers, cut to 32 bits): enough for sizes and filling. */
+const random = (seed: number) => {
+  let state = seed >>> 0
+  return (below: number): number => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0
+    return Math.floor((state / 2 ** 32) * below)
+  }
+}
+
+const randomBytes = (next: (below: number) => number, size: number): Uint8Array =>
+  Uint8Array.from({ length: size }, () => next(256))
+
+/** Pulls until `count` bytes are there. */
+const read = Effect.fnUntraced(function*(end: End, count: number) {
+  const chunks: Array<Uint8Array> = []
+  let size = 0
+  while (size < count) {
+    const batch = yield* within(`A pull (${size} of ${count} bytes so far)`, end.pull)
+    yield* ensure(batch.length > 0, "A batch must not be empty")
+    for (const chunk of batch) {
+      yield* ensure(chunk.length > 0, "A chunk must not be empty")
+      chunks.push(chunk)
+      size += chunk.length
+    }
+  }
+  return concat(chunks)
+})
+
+/** Pulls until a pull fails. */
+const readToEnd = Effect.fnUntraced(function*(end: End) {
+  const chunks: Array<Uint8Array> = []
+  while (true) {
+    const exit = yield* Effect.result(within("A pull", end.pull))
+    if (exit._tag === "Success") {
+      chunks.push(...exit.success)
+    } else if (exit.failure instanceof LawBroken) {
+      return yield* exit.failure
+    } else {
+      return { bytes: concat(chunks), error: exit.failure }
+    }
+  }
+})
+
+const expectBytes = (what: string, actual: Uint8Array, expected: Uint8Array) =>
+  ensure(same(actual, expected), `${what}: the ${actual.length} bytes are not the ${expected.length} written`)
+
+/** Writes one chunk after the other while the test goes on: there may be room for a byte only. */
+const send = (end: End, ...chunks: ReadonlyArray<Uint8Array | string>) =>
+  Effect.forkScoped(Effect.forEach(chunks, (chunk) => end.writer.write(chunk), { discard: true }))
+
+/** Waits until a number that other fibers change has stood still for a while. */
+const quiet = Effect.fnUntraced(function*(progress: () => number) {
+  let last = progress()
+  for (let still = 0; still < quietTurns; still++) {
+    yield* Effect.yieldNow
+    if (progress() !== last) {
+      last = progress()
+      still = 0
+    }
+  }
+  return last
+})
+
+/** Writes numbered blocks with nobody reading, until a write suspends. */
+const fill = Effect.fnUntraced(function*(end: End, block: Uint8Array) {
+  let accepted = 0
+  const writing = Effect.gen(function*() {
+    while (accepted < acceptedLimit) {
+      yield* end.writer.write(block.fill(accepted / block.length))
+      accepted += block.length
+    }
+  })
+  const fiber = yield* Effect.forkScoped(writing)
+  yield* quiet(() => accepted)
+  yield* ensure(fiber.pollUnsafe() === undefined, `A write must suspend when nobody reads (${accepted} bytes accepted)`)
+  return { fiber, accepted }
+})
+
+const blockOf = (size: number, value: number): Uint8Array => new Uint8Array(size).fill(value)
+
+/** Whether every block is full of its number, except that the last may be cut short. */
+const numbered = (bytes: Uint8Array, size: number): boolean =>
+  bytes.every((byte, index) => byte === (Math.floor(index / size) & 0xff))
+
+/** Writes until a write fails: TCP tells a writer of the peer's end only after a while. */
+const writesFail = (end: End) =>
+  failure(
+    "A write to a connection that the other end has closed",
+    Effect.forever(Effect.andThen(end.writer.write(blockOf(1024, 0)), turns(4)))
+  )
+
+const bytesLaws: ReadonlyArray<Law> = [
+  law(
+    "batches and chunks are not empty, and come in the order written",
+    Effect.fnUntraced(function*({ client, server }) {
+      const expected = Uint8Array.from({ length: 200 }, (_, index) => index)
+      yield* send(client, ...Array.from(expected, (byte) => Uint8Array.of(byte)))
+      yield* expectBytes("200 writes of one byte", yield* read(server, 200), expected)
+    })
+  ),
+  law(
+    "bytes of any size arrive as they were written, both ways at once",
+    Effect.fnUntraced(function*({ client, server }) {
+      const exchange = Effect.fnUntraced(function*(from: End, to: End, seed: number) {
+        const next = random(seed)
+        const chunks = Array.from({ length: 24 }, (_, index) => randomBytes(next, next(1 << (index % 18))))
+        yield* send(from, ...chunks)
+        const expected = concat(chunks)
+        yield* expectBytes("Random chunks", yield* read(to, expected.length), expected)
+      })
+      yield* Effect.all([exchange(client, server, 1), exchange(server, client, 2)], { concurrency: 2 })
+    })
+  ),
+  law(
+    "writeAll sends its chunks in order, and text as UTF-8",
+    Effect.fnUntraced(function*({ client, server }) {
+      const writes = Effect.andThen(
+        client.writer.writeAll(["één", Uint8Array.of(0, 255), "", "二"]),
+        client.writer.write("🙂")
+      )
+      yield* Effect.forkScoped(writes)
+      const expected = concat([
+        new TextEncoder().encode("één"),
+        Uint8Array.of(0, 255),
+        new TextEncoder().encode("二🙂")
+      ])
+      yield* expectBytes("Text and bytes", yield* read(server, expected.length), expected)
+    })
+  ),
+  law(
+    "an empty write completes and sends nothing",
+    Effect.fnUntraced(function*({ client, server }) {
+      yield* within("An empty write", client.writer.write(new Uint8Array(0)))
+      yield* within("An empty write", client.writer.write(""))
+      yield* send(client, Uint8Array.of(7))
+      yield* expectBytes("One byte after nothing", yield* read(server, 1), Uint8Array.of(7))
+    })
+  ),
+  law(
+    "an array may be reused once its write has completed",
+    Effect.fnUntraced(function*({ client, server }) {
+      const size = 16 * 1024
+      const { accepted, fiber } = yield* fill(client, new Uint8Array(size))
+      yield* ensure(numbered(yield* read(server, accepted), size), "Bytes changed after their write had completed")
+      yield* Fiber.interrupt(fiber)
+    })
+  ),
+  law(
+    "pulled bytes may be changed in place",
+    Effect.fnUntraced(function*({ client, server }) {
+      const written = blockOf(1000, 5)
+      yield* send(client, written)
+      let left = 1000
+      while (left > 0) {
+        const batch = yield* within("A pull", server.pull)
+        for (const chunk of batch) {
+          yield* ensure(chunk.every((byte) => byte === 5), "Changing one chunk changed another")
+          chunk.fill(9)
+          left -= chunk.length
+        }
+      }
+      yield* ensure(written.every((byte) => byte === 5), "The writer's array was changed")
+      yield* send(client, written)
+      yield* expectBytes("A second write", yield* read(server, 1000), blockOf(1000, 5))
+    })
+  ),
+  law(
+    "the bytes of one write stay together whoever else writes",
+    Effect.fnUntraced(function*({ client, server }) {
+      const size = 50_000
+      const halves = (value: number) => [blockOf(size / 2, value), blockOf(size / 2, value)] as const
+      const writes = Array.from(
+        { length: 16 },
+        (_, index) =>
+          index % 2 === 0 ? client.writer.write(blockOf(size, index)) : client.writer.writeAll(halves(index))
+      )
+      yield* Effect.forkScoped(Effect.all(writes, { concurrency: "unbounded" }))
+      const bytes = yield* read(server, 16 * size)
+      const whole = bytes.every((byte, index) => byte === bytes[index - (index % size)])
+      yield* ensure(whole, "The bytes of two writes are mixed")
+    })
+  )
+]
+
+const flowLaws: ReadonlyArray<Law> = [
+  law(
+    "a write suspends while the peer does not read, and completes when it does",
+    Effect.fnUntraced(function*({ client, server }) {
+      const size = 64 * 1024
+      const { accepted, fiber } = yield* fill(client, new Uint8Array(size))
+      yield* ensure(accepted < acceptedLimit, "Bytes are accepted without bound")
+      const bytes = yield* read(server, Math.min(accepted + mebibyte, acceptedLimit))
+      yield* ensure(numbered(bytes, size), "Bytes were lost or mixed where a write was suspended")
+      yield* Fiber.interrupt(fiber)
+    })
+  ),
+  law(
+    "an interrupted pull loses no byte",
+    Effect.fnUntraced(function*({ client, server }) {
+      const chunks: Array<Uint8Array> = []
+      const bytes = Uint8Array.from({ length: 50 }, (_, index) => index)
+      const writes = Effect.forEach(bytes, (byte) => Effect.andThen(client.writer.write(Uint8Array.of(byte)), turns(3)))
+      yield* Effect.forkScoped(writes)
+      for (let index = 0; index < 50; index++) {
+        const fiber = yield* Effect.forkScoped(server.pull)
+        yield* turns(index % 7)
+        yield* Fiber.interrupt(fiber)
+        const exit = yield* Fiber.await(fiber)
+        if (Exit.isSuccess(exit)) chunks.push(...exit.value)
+      }
+      const size = chunks.reduce((sum, chunk) => sum + chunk.length, 0)
+      yield* expectBytes("50 bytes", concat([...chunks, yield* read(server, 50 - size)]), bytes)
+    })
+  ),
+  law(
+    "an interrupted write leaves a connection that works or has failed, and is not stuck",
+    Effect.fnUntraced(function*({ client, server }) {
+      const { fiber } = yield* fill(client, new Uint8Array(64 * 1024))
+      yield* within("Interrupting a suspended write", Fiber.interrupt(fiber))
+      const marker = yield* Effect.forkScoped(Effect.ensuring(client.writer.write(blockOf(3, 255)), client.closeWriter))
+      yield* readToEnd(server)
+      yield* within("A write after an interrupted one", Fiber.await(marker))
+    })
+  ),
+  law(
+    "offerUnsafe takes all of a chunk or nothing of it, and keeps the order",
+    Effect.fnUntraced(function*({ client, server }) {
+      const { offerUnsafe } = client.writer
+      if (offerUnsafe === undefined) return
+      const size = 10_000
+      let count = 0
+      while (count * size < acceptedLimit && offerUnsafe(blockOf(size, count))) count++
+      yield* ensure(count * size < acceptedLimit, "offerUnsafe accepts without bound")
+      const last = count
+      const fiber = yield* Effect.forkScoped(client.writer.write(blockOf(size, last)))
+      yield* ensure(numbered(yield* read(server, (count + 1) * size), size), "An offered chunk was cut or out of order")
+      yield* within("A write behind an offer", Fiber.join(fiber))
+      if (count > 0) {
+        yield* within(
+          "An offer when there is room",
+          Effect.repeat(Effect.yieldNow, { until: () => offerUnsafe(blockOf(1, 1)) })
+        )
+      }
+      yield* client.closeWriter
+      yield* ensure(!offerUnsafe(blockOf(1, 1)), "offerUnsafe must refuse after the end")
+    })
+  )
+]
+
+/** One end sends a request and half-closes; the other answers to that. */
+const halfCloses = Effect.fnUntraced(function*(asking: End, answering: End) {
+  const request = randomBytes(random(3), 100_000)
+  yield* Effect.forkScoped(Effect.andThen(asking.writer.write(request), asking.closeWriter))
+  const received = yield* readToEnd(answering)
+  yield* expectBytes("The bytes before the end", received.bytes, request)
+  yield* endOf("A pull after the peer's end", Effect.fail(received.error), "PeerEnded")
+  yield* failure("A write after this side's end", asking.writer.write(blockOf(1, 1)))
+  const answer = yield* send(answering, blockOf(1000, 1))
+  yield* expectBytes("The answer", yield* read(asking, 1000), blockOf(1000, 1))
+  yield* within("The write of the answer", Fiber.join(answer))
+  yield* answering.closeWriter
+  yield* endOf("A pull after both ends", asking.pull, "PeerEnded")
+})
+
+const endLaws: ReadonlyArray<Law> = [
+  law(
+    "half-close comes after all bytes, and the other direction still works",
+    ({ client, server }) => halfCloses(client, server)
+  ),
+  law(
+    "the end that was dialled may half-close first as well",
+    ({ client, server }) => halfCloses(server, client)
+  ),
+  law(
+    "a parked pull fails when its scope closes, and every operation after it",
+    Effect.fnUntraced(function*({ client }) {
+      const fiber = yield* Effect.forkScoped(client.pull)
+      yield* turns(8)
+      yield* within("Closing the reader's scope", client.closeReader)
+      yield* endOf("A pull parked when its scope closes", Fiber.join(fiber), "Closed")
+      yield* endOf("A pull after its scope has closed", client.pull, "Closed")
+      yield* failure("A write after the scope has closed", client.writer.write(blockOf(1, 1)))
+      yield* failure("A writeAll after the scope has closed", client.writer.writeAll([blockOf(1, 1)]))
+    })
+  ),
+  law(
+    "the peer learns that the scope has closed",
+    Effect.fnUntraced(function*({ client, server }) {
+      yield* send(client, blockOf(10, 1))
+      yield* read(server, 10)
+      const fiber = yield* Effect.forkScoped(server.pull)
+      yield* turns(8)
+      yield* within("Closing both scopes", Effect.andThen(client.closeWriter, client.closeReader))
+      yield* endOf("A pull whose peer has closed", Fiber.join(fiber), "PeerEnded")
+      yield* writesFail(server)
+    })
+  ),
+  law(
+    "destroy fails the pulls and writes of both ends",
+    Effect.fnUntraced(function*({ client, server }) {
+      const pulls = yield* Effect.forEach([client, server], (end) => Effect.forkScoped(end.pull))
+      yield* turns(8)
+      yield* within("destroy", Transport.destroy(client.writer))
+      yield* endOf("A parked pull of the destroying end", Fiber.join(pulls[0]!), "Closed")
+      yield* failure("A parked pull of the other end", Fiber.join(pulls[1]!))
+      yield* failure("A write of the destroying end", client.writer.write(blockOf(1, 1)))
+      yield* writesFail(server)
+      yield* within("destroy again", Transport.destroy(client.writer))
+    })
+  ),
+  law(
+    "destroy fails a suspended write of either end",
+    Effect.fnUntraced(function*({ client, server }) {
+      const own = yield* fill(client, new Uint8Array(64 * 1024))
+      const other = yield* fill(server, new Uint8Array(64 * 1024))
+      yield* within("destroy", Transport.destroy(client.writer))
+      yield* failure("A suspended write of the destroying end", Fiber.join(own.fiber))
+      yield* failure("A suspended write of the other end", Fiber.join(other.fiber))
+    })
+  ),
+  law(
+    "destroy goes ahead of a half-close that waits for its turn",
+    Effect.fnUntraced(function*({ client, server }) {
+      const { fiber } = yield* fill(client, new Uint8Array(64 * 1024))
+      yield* within("Half-close behind a suspended write", client.closeWriter)
+      yield* within("destroy", Transport.destroy(client.writer))
+      yield* failure("A suspended write", Fiber.join(fiber))
+      yield* readToEnd(server)
+    })
+  ),
+  law(
+    "closing with unsent bytes to a peer that never reads ends in bounded time",
+    Effect.fnUntraced(function*({ client }) {
+      const { fiber } = yield* fill(client, new Uint8Array(64 * 1024))
+      const closed = yield* Deferred.make<void>()
+      yield* Effect.forkScoped(
+        Effect.andThen(Effect.andThen(client.closeWriter, client.closeReader), Deferred.succeed(closed, undefined))
+      )
+      yield* within("Closing with unsent bytes", Deferred.await(closed))
+      yield* failure("A write suspended when the scope closes", Fiber.join(fiber))
+      yield* failure("A write after the scope has closed", client.writer.write(blockOf(1, 1)))
+    })
+  ),
+  law(
+    "closing the reader's scope alone fails a suspended write",
+    Effect.fnUntraced(function*({ client, server }) {
+      const { fiber } = yield* fill(client, new Uint8Array(64 * 1024))
+      yield* within("Closing the reader's scope", client.closeReader)
+      yield* failure("A write suspended when the scope closes", Fiber.join(fiber))
+      yield* readToEnd(server)
+    })
+  )
+]
+
+/**
+ * What every transport promises.
+ *
+ * **Example** (Checking a transport)
+ *
+ * ```ts import.meta.vitest
+ * import * as Effect from "effect/Effect"
+ * import * as MemoryTransport from "effect-websocket/testing/MemoryTransport"
+ * import * as TransportContract from "effect-websocket/testing/TransportContract"
+ *
+ * const open = TransportContract.fromPair(MemoryTransport.makePair({ capacity: 1000 }))
+ * const checks = TransportContract.laws.map((law) => Effect.scoped(law.check(open)))
+ *
+ * await Effect.runPromise(Effect.all(checks, { discard: true })) // => undefined
+ * ```
+ *
+ * @category laws
+ * @since 1.0.0
+ */
+export const laws: ReadonlyArray<Law> = [...bytesLaws, ...flowLaws, ...endLaws]
+
+/**
+ * What a transport promises as well whose reader dials each time it is acquired.
+ *
+ * @category laws
+ * @since 1.0.0
+ */
+export const dialingLaws: ReadonlyArray<Law> = [
+  {
+    name: "acquiring the reader again dials anew, and the writer follows",
+    check: Effect.fnUntraced(function*(open) {
+      const ends = yield* open
+      const writer: Transport.Writer = yield* ends.client.writer
+      for (let index = 1; index <= 3; index++) {
+        const client = yield* within("Dialling", openEnd(ends.client))
+        const server = yield* within("Accepting", Effect.flatMap(ends.server, openEnd))
+        yield* Effect.forkScoped(writer.write(blockOf(index, index)))
+        yield* expectBytes("The bytes of this connection", yield* read(server, index), blockOf(index, index))
+        yield* client.closeReader
+        yield* failure("A write between connections", writer.write(blockOf(1, 1)))
+      }
+    })
+  },
+  {
+    name: "a write before the first connection waits for it",
+    check: Effect.fnUntraced(function*(open) {
+      const ends = yield* open
+      const writer: Transport.Writer = yield* ends.client.writer
+      const fiber = yield* Effect.forkScoped(writer.write(blockOf(5, 5)))
+      yield* turns(8)
+      yield* ensure(fiber.pollUnsafe() === undefined, "A write before the first connection must wait")
+      const { server } = yield* openEnds(ends)
+      yield* expectBytes("The bytes written before", yield* read(server, 5), blockOf(5, 5))
+      yield* within("A write made before the connection", Fiber.join(fiber))
+    })
+  }
+]

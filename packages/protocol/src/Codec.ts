@@ -17,7 +17,8 @@
 export interface Deflater {
   /**
    * Takes input and gives what output there is. With `flush` all of it is given,
-   * ending on a byte boundary with the four bytes 00 00 ff ff (a sync flush).
+   * ending on a byte boundary with the four bytes 00 00 ff ff (a sync flush). A
+   * flush that follows another with no input between may give nothing.
    */
   readonly push: (input: Uint8Array, flush: boolean) => Uint8Array
   /** Forgets the context: the next output refers to nothing before it. */
@@ -53,8 +54,9 @@ export type Inflated =
  */
 export interface Inflater {
   /**
-   * Takes input and gives all output it stands for, at most `limit` bytes:
-   * neither more output nor more memory than that is made.
+   * Takes input and gives all output it stands for, at most `limit` bytes, 0 and
+   * more: neither more output nor more memory than that is made. Where it stands
+   * for `limit` bytes exactly, all the input was taken.
    *
    * A block with BFINAL (RFC 7692 section 7.2.3.4) ends a deflate stream; what
    * follows it begins the next one, also within one input.
@@ -73,7 +75,10 @@ export interface Inflater {
  * @since 1.0.0
  */
 export interface DeflaterOptions {
-  /** Base-2 logarithm of the LZ77 window, 8 to 15. */
+  /**
+   * Base-2 logarithm of the LZ77 window, 8 to 15: how far back, in bytes, output
+   * may refer. Raw zlib has no 8: see `PerMessageDeflate.zlibWindowBits`.
+   */
   readonly windowBits: number
   /** 0 (none) to 9 (most). */
   readonly level: number

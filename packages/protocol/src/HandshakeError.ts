@@ -12,10 +12,10 @@ import * as Data from "effect/Data"
  *
  * **Details**
  *
- * Sections that start with "9112" or "9110" are of HTTP's RFCs, with "7692" of
- * the compression's, the others of RFC 6455. Rules without a status are not about a request: a client that
- * finds a response wrong answers nothing, and a head that is built wrong is not
- * sent.
+ * Sections that start with "9112" or "9110" are of HTTP's RFCs, those with
+ * "7692" of the compression's, the others of RFC 6455. Rules without a status
+ * are not about a request: a client that finds a response wrong answers
+ * nothing, and a head that is built wrong is not sent.
  *
  * @category constants
  * @since 1.0.0

@@ -21,6 +21,11 @@ export * as Connection from "./Connection.ts"
 /**
  * @since 1.0.0
  */
+export * as DeflateTransform from "./DeflateTransform.ts"
+
+/**
+ * @since 1.0.0
+ */
 export * as Extension from "./Extension.ts"
 
 /**
@@ -67,6 +72,11 @@ export * as Message from "./Message.ts"
  * @since 1.0.0
  */
 export * as Opcode from "./Opcode.ts"
+
+/**
+ * @since 1.0.0
+ */
+export * as PerMessageDeflate from "./PerMessageDeflate.ts"
 
 /**
  * @since 1.0.0

@@ -196,20 +196,32 @@ export interface Endpoint extends Writer {
   readonly native?: unknown
 }
 
+interface Bound extends Writer {
+  readonly end: Effect.Effect<void>
+}
+
 const connection = (open: Effect.Effect<Endpoint, Socket.SocketError>, first?: Endpoint): Connection => {
   let current = first
   const opened = Latch.makeUnsafe(first !== undefined)
-  const whenOpen = (write: (endpoint: Endpoint) => Effect.Effect<void, Socket.SocketError>) =>
-    Effect.suspend(() =>
-      current !== undefined ? write(current) : Effect.andThen(opened.await, Effect.suspend(() => write(current!)))
-    )
-  const writer: Writer = {
-    write: (chunk) =>
-      Socket.isCloseEvent(chunk)
-        ? Effect.suspend(() => current === undefined ? Effect.void : current.write(chunk))
-        : whenOpen((endpoint) => endpoint.write(chunk)),
-    writeAll: (chunks) => whenOpen((endpoint) => endpoint.writeAll(chunks)),
-    offerUnsafe: (chunk) => current?.offerUnsafe?.(chunk) ?? false
+  // Of the connection that is open when the writer is acquired, since others may be opened after it.
+  const makeWriter = (own = current): Bound => {
+    const find = () => own ?? current
+    const whenOpen = (write: (endpoint: Endpoint) => Effect.Effect<void, Socket.SocketError>) =>
+      Effect.suspend(() => {
+        const endpoint = find()
+        return endpoint !== undefined
+          ? write(endpoint)
+          : Effect.andThen(opened.await, Effect.suspend(() => write(find()!)))
+      })
+    return {
+      write: (chunk) =>
+        find() === undefined && Socket.isCloseEvent(chunk)
+          ? Effect.void
+          : whenOpen((endpoint) => endpoint.write(chunk)),
+      writeAll: (chunks) => whenOpen((endpoint) => endpoint.writeAll(chunks)),
+      offerUnsafe: (chunk) => find()?.offerUnsafe?.(chunk) ?? false,
+      end: Effect.suspend(() => find()?.end ?? Effect.void)
+    }
   }
   return {
     [Socket.TypeId]: Socket.TypeId,
@@ -221,7 +233,7 @@ const connection = (open: Effect.Effect<Endpoint, Socket.SocketError>, first?: E
         return { pull: endpoint.pull, upgrade: Socket.SocketUpgradeError.unsupported }
       }
     ),
-    writer: Effect.acquireRelease(Effect.succeed(writer), () => Effect.suspend(() => current?.end ?? Effect.void)),
+    writer: Effect.acquireRelease(Effect.sync(() => makeWriter()), ({ end }) => end),
     peerAddress: () => current?.peerAddress,
     native: () => current?.native
   }
@@ -232,9 +244,11 @@ const connection = (open: Effect.Effect<Endpoint, Socket.SocketError>, first?: E
  *
  * **Details**
  *
- * The writer follows the connection opened last. Writes made before the first
- * one is open wait for it; those made after it has ended fail. `open` may be
- * interrupted and then leaves nothing behind.
+ * A writer is of the connection that was opened last when it was acquired, so
+ * that several can be open at one time. One acquired before the first follows
+ * the connection opened last, and its writes wait for the first. Writes made
+ * after the connection has ended fail. `open` may be interrupted and then
+ * leaves nothing behind.
  *
  * @category constructors
  * @since 1.0.0

@@ -1,0 +1,285 @@
+/**
+ * The client's side of the opening handshake, RFC 6455 section 4.1: a
+ * `Transport` in, a `WebSocketStream` out.
+ *
+ * @since 1.0.0
+ */
+import * as Handshake from "@effect-websocket/protocol/Handshake"
+import { HandshakeError as HandshakeRule, type Rule } from "@effect-websocket/protocol/HandshakeError"
+import * as HttpHead from "@effect-websocket/protocol/HttpHead"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Base64 from "effect/encoding/Base64"
+import * as Exit from "effect/Exit"
+import * as Layer from "effect/Layer"
+import * as Result from "effect/Result"
+import * as Scope from "effect/Scope"
+import type { SocketError } from "effect/socket/Socket"
+import * as Entropy from "./Entropy.ts"
+import {
+  acceptOf,
+  handshakeError,
+  type HeadersInput,
+  isSocketError,
+  readHead,
+  ruleBroken,
+  toHeaders,
+  transportFailed
+} from "./internal/heads.ts"
+import * as Link from "./internal/link.ts"
+import { ResponseBody } from "./internal/responseBody.ts"
+import * as Stream from "./internal/stream.ts"
+import { Transport } from "./Transport.ts"
+import * as WebSocketConfig from "./WebSocketConfig.ts"
+import * as WebSocketError from "./WebSocketError.ts"
+import { WebSocketStream } from "./WebSocketStream.ts"
+
+/**
+ * What to ask the server for.
+ *
+ * @category models
+ * @since 1.0.0
+ */
+export interface ConnectOptions {
+  /**
+   * A `ws:`, `wss:`, `http:` or `https:` URL, for Host and the request's target,
+   * or a `ws+unix:` or `wss+unix:` one: the socket's path, a colon, the target.
+   * Where the bytes go is for the transport to say. A fragment is refused
+   * (section 3), and so are a user and password, which belong in an
+   * Authorization header (RFC 9110 section 4.2.4).
+   */
+  readonly url: string | URL
+  /** Offered in order of preference, section 1.9. Default none. */
+  readonly subprotocols?: ReadonlyArray<string> | undefined
+  /** Fail with `SubprotocolRefused` when the server chooses none. Default false. */
+  readonly requireSubprotocol?: boolean | undefined
+  /** Further headers. Those the handshake writes itself are refused. */
+  readonly headers?: HeadersInput | undefined
+  /** Cookies, by name, as one Cookie header behind those of `headers`. Written as they are, RFC 6265 section 4.1.1. */
+  readonly cookies?: Readonly<Record<string, string>> | undefined
+  /** The Origin, for servers that ask for one. Default none, since this is not a browser. */
+  readonly origin?: string | undefined
+  /** Fields over those of the environment's `WebSocketConfig`. */
+  readonly config?: WebSocketConfig.Options | undefined
+}
+
+interface Request {
+  readonly head: HttpHead.RequestHead
+  readonly expected: Handshake.Expected
+}
+
+/**
+ * Opens the transport and connects, for as long as the scope is open.
+ *
+ * **Details**
+ *
+ * Options may be an Effect; it runs anew for every attempt, so that a retry has
+ * a fresh token. A refusal is a `HandshakeError` with `UpgradeDeclined`, which
+ * carries status, headers, body and Retry-After for a `Schedule` to look at.
+ * Opening and handshake together take at most `handshakeTimeout`, and the body
+ * of a refusal at most `closeTimeout` more. What would be an invalid request
+ * is not sent and fails with `InvalidRequest`.
+ *
+ * **Example** (Connecting in memory)
+ *
+ * ```ts import.meta.vitest
+ * import * as MemoryTransport from "effect-websocket/testing/MemoryTransport"
+ * import * as WebSocketClient from "effect-websocket/WebSocketClient"
+ * import * as WebSocketServer from "effect-websocket/WebSocketServer"
+ * import { WebSocketStream } from "effect-websocket/WebSocketStream"
+ * import * as Effect from "effect/Effect"
+ * import * as Layer from "effect/Layer"
+ *
+ * const echo = Effect.gen(function*() {
+ *   const stream = yield* WebSocketStream
+ *   yield* stream.write(yield* stream.read)
+ * })
+ *
+ * const program = Effect.gen(function*() {
+ *   const stream = yield* WebSocketClient.connect({ url: "ws://localhost/" })
+ *   yield* stream.write("hello")
+ *   return yield* stream.read
+ * })
+ *
+ * const server = WebSocketServer.serve(echo).pipe(Layer.provide(WebSocketServer.layer()))
+ * const runnable = program.pipe(
+ *   Effect.scoped,
+ *   Effect.provide(Layer.provideMerge(server, MemoryTransport.layer()))
+ * )
+ * await Effect.runPromise(runnable) // => "hello"
+ * ```
+ *
+ * @category constructors
+ * @since 1.0.0
+ */
+export const connect: <E = never, R = never>(
+  options: ConnectOptions | Effect.Effect<ConnectOptions, E, R>
+) => Effect.Effect<
+  WebSocketStream["Service"],
+  WebSocketError.HandshakeError | E,
+  Transport | Scope.Scope | R
+> = Effect.fn("WebSocketClient.connect")(
+  function*<E, R>(options: ConnectOptions | Effect.Effect<ConnectOptions, E, R>) {
+    const resolved = Effect.isEffect(options) ? yield* options : options
+    const config = yield* WebSocketConfig.resolve(resolved.config)
+    const entropy = yield* Entropy.Entropy
+    const transport = yield* Transport
+    const request = yield* Effect.mapError(Effect.fromResult(makeRequest(resolved, entropy)), invalidRequest)
+    const scope = Scope.makeUnsafe()
+    const answered = Effect.flatMap(
+      Effect.mapError(Link.open(transport, scope), transportFailed),
+      (link) => Effect.map(ask(link, request, config), (response) => ({ link, response }))
+    )
+    return yield* withTimeout(answered, config.handshakeTimeout).pipe(
+      Effect.flatMap(({ link, response }) => judge(link, request, response, resolved, config)),
+      Effect.flatMap(Stream.make),
+      Effect.onExit((exit) => Exit.isFailure(exit) ? Scope.close(scope, exit) : Effect.void)
+    )
+  }
+)
+
+/**
+ * Layer that connects, for as long as the layer lives.
+ *
+ * @category layers
+ * @since 1.0.0
+ */
+export const layer = <E = never, R = never>(
+  options: ConnectOptions | Effect.Effect<ConnectOptions, E, R>
+): Layer.Layer<WebSocketStream, WebSocketError.HandshakeError | E, Transport | Exclude<R, Scope.Scope>> =>
+  Layer.effect(WebSocketStream, connect(options))
+
+const withTimeout = <A, E, R>(handshake: Effect.Effect<A, E, R>, timeout: Duration.Input) =>
+  Effect.timeoutOrElse(handshake, {
+    duration: timeout,
+    orElse: () => handshakeError(new WebSocketError.HandshakeTimeout({ timeout: Duration.toMillis(timeout) }))
+  })
+
+const invalidRequest = (error: HandshakeRule) => ruleBroken("request", error)
+
+const broken = (rule: Rule) => Result.fail(new HandshakeRule({ rule }))
+
+// Section 3, and RFC 9110 section 4.2.4 about a user and password in a URL.
+const hostAndTarget = (input: string | URL) => {
+  const url = URL.parse(input)
+  if (url !== null && /^wss?\+unix:$/.test(url.protocol)) {
+    // the path of the socket, then a colon and the target; no name to put into Host
+    const colon = url.pathname.indexOf(":")
+    return Result.succeed({ host: "localhost", target: (colon < 0 ? "/" : url.pathname.slice(colon + 1)) + url.search })
+  }
+  if (url === null || !/^(?:ws|http)s?:$/.test(url.protocol) || url.href.includes("#")) return broken("InvalidTarget")
+  if (url.username !== "" || url.password !== "") return broken("InvalidHost")
+  return Result.succeed({ host: url.host, target: url.pathname + url.search })
+}
+
+const isCookie = (name: string, value: string): boolean =>
+  HttpHead.isToken(name) && /^(?:[!#-+\--:<-[\]-~]*|"[!#-+\--:<-[\]-~]*")$/.test(value)
+
+// RFC 6265 section 5.4: one Cookie header at most
+const headersOf = ({ cookies = {}, headers }: ConnectOptions): Result.Result<HttpHead.Headers, HandshakeRule> => {
+  const given = toHeaders(headers)
+  const pairs = Object.entries(cookies)
+  if (pairs.length === 0) return Result.succeed(given)
+  if (!pairs.every(([name, value]) => isCookie(name, value))) return broken("MalformedHeader")
+  const values = [...HttpHead.values(given, "cookie"), ...pairs.map(([name, value]) => `${name}=${value}`)]
+  const others = given.filter(([name]) => HttpHead.lowerAscii(name) !== "cookie")
+  return Result.succeed([...others, ["Cookie", values.join("; ")]])
+}
+
+const makeRequest = (options: ConnectOptions, entropy: Entropy.Entropy): Result.Result<Request, HandshakeRule> =>
+  Result.gen(function*() {
+    const { host, target } = yield* hostAndTarget(options.url)
+    const headers = yield* headersOf(options)
+    const key = Base64.encode(Entropy.bytesUnsafe(entropy, 16))
+    const { origin, subprotocols = [] } = options
+    const head = yield* Handshake.makeRequest({ host, target, key, origin, subprotocols, headers })
+    return { head, expected: { accept: acceptOf(key), subprotocols, extensions: [] } }
+  })
+
+const ask = Effect.fnUntraced(
+  function*(link: Link.Link, request: Request, config: WebSocketConfig.WebSocketConfig) {
+    const bytes = yield* Effect.mapError(Effect.fromResult(HttpHead.formatRequest(request.head)), invalidRequest)
+    yield* Effect.mapError(link.writer.write(bytes), transportFailed)
+    return yield* readResponse(link, config)
+  }
+)
+
+const judge = Effect.fnUntraced(function*(
+  link: Link.Link,
+  request: Request,
+  { head, rest }: Response,
+  options: ConnectOptions,
+  config: WebSocketConfig.WebSocketConfig
+) {
+  if (!Handshake.isSwitching(head)) return yield* declined(link, head, rest, config)
+  const checked = Handshake.checkResponse(head, request.expected)
+  if (Result.isFailure(checked)) return yield* refused(checked.failure, head, request)
+  const { extensions, subprotocol } = checked.success
+  if (options.requireSubprotocol === true && subprotocol === undefined) {
+    const offered = request.expected.subprotocols
+    return yield* handshakeError(new WebSocketError.SubprotocolRefused({ offered, chosen: undefined }))
+  }
+  const { peerAddress } = link
+  const handshake = { request: request.head, response: head, subprotocol, extensions, peerAddress }
+  return { role: "client" as const, link, handshake, config, leftover: rest }
+})
+
+type Response = HttpHead.Parsed<HttpHead.ResponseHead>
+
+// Interim responses before the final one, RFC 9110 section 15.2, mean nothing here.
+const readResponse = (
+  link: Link.Link,
+  config: WebSocketConfig.WebSocketConfig,
+  leftover?: Uint8Array,
+  interim: number = 0
+): Effect.Effect<Response, WebSocketError.HandshakeError> =>
+  readHead(link, "response", config, leftover).pipe(
+    Effect.mapError((error) => isSocketError(error) ? transportFailed(error) : ruleBroken("response", error)),
+    Effect.flatMap((response) =>
+      response.head.status < 200 && !Handshake.isSwitching(response.head) && interim < maxInterim
+        ? readResponse(link, config, response.rest, interim + 1)
+        : Effect.succeed(response)
+    )
+  )
+
+const maxInterim = 8
+
+const refused = (error: HandshakeRule, head: HttpHead.ResponseHead, request: Request) => {
+  if (error.rule === "UnofferedSubprotocol") {
+    const chosen = HttpHead.values(head.headers, "sec-websocket-protocol")[0]
+    const offered = request.expected.subprotocols
+    return handshakeError(new WebSocketError.SubprotocolRefused({ offered, chosen }))
+  }
+  if (error.rule === "UnofferedExtension") {
+    const extension = HttpHead.values(head.headers, "sec-websocket-extensions").join(", ")
+    return handshakeError(new WebSocketError.ExtensionRefused({ extension }))
+  }
+  return ruleBroken("response", error)
+}
+
+// A refusal's body is read until it ends, or this side has read or waited enough.
+const declined = Effect.fnUntraced(function*(
+  link: Link.Link,
+  head: HttpHead.ResponseHead,
+  rest: Uint8Array,
+  config: WebSocketConfig.WebSocketConfig
+) {
+  const { headers, status } = head
+  const body = new ResponseBody(head, config.maxRefusalBody)
+  body.push(rest)
+  const readAll: Effect.Effect<void, SocketError> = Effect.suspend(() =>
+    body.isWhole ? Effect.void : Effect.flatMap(link.pull, (chunks) => {
+      chunks.forEach((chunk) => body.push(chunk))
+      return readAll
+    })
+  )
+  yield* Effect.ignore(Effect.timeoutOption(readAll, config.closeTimeout))
+  return yield* handshakeError(
+    new WebSocketError.UpgradeDeclined({ status, headers, body: body.bytes, retryAfter: retryAfter(headers) })
+  )
+})
+
+const retryAfter = (headers: HttpHead.Headers): number | undefined => {
+  const value = HttpHead.values(headers, "retry-after")[0]
+  return value !== undefined && /^\d{1,9}$/.test(value) ? Number(value) * 1000 : undefined
+}

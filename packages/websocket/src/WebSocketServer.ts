@@ -1,0 +1,394 @@
+/**
+ * The server's side of the opening handshake, RFC 6455 section 4.2, for one
+ * transport (`accept`) and for all that a `TransportServer` accepts.
+ *
+ * @since 1.0.0
+ */
+import * as Handshake from "@effect-websocket/protocol/Handshake"
+import * as HttpHead from "@effect-websocket/protocol/HttpHead"
+import * as Cause from "effect/Cause"
+import * as Context from "effect/Context"
+import * as Data from "effect/Data"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
+import type * as NetAddress from "effect/net/NetAddress"
+import * as Result from "effect/Result"
+import * as Scope from "effect/Scope"
+import type { SocketServerError } from "effect/socket/SocketServer"
+import * as Declining from "./internal/declining.ts"
+import { Desk } from "./internal/desk.ts"
+import {
+  acceptOf,
+  handshakeError,
+  type HeadersInput,
+  isSocketError,
+  readHead,
+  toHeaders,
+  transportFailed
+} from "./internal/heads.ts"
+import * as Link from "./internal/link.ts"
+import * as Stream from "./internal/stream.ts"
+import { type Connection, Transport, TransportServer } from "./Transport.ts"
+import * as WebSocketConfig from "./WebSocketConfig.ts"
+import * as WebSocketError from "./WebSocketError.ts"
+import { WebSocketStream } from "./WebSocketStream.ts"
+
+/**
+ * A request for an upgrade that keeps every rule of section 4.2.1.
+ *
+ * @category models
+ * @since 1.0.0
+ */
+export interface UpgradeRequest extends Handshake.ValidRequest {
+  /** Who asks, where the transport knows. */
+  readonly peerAddress: NetAddress.SocketAddress | undefined
+}
+
+/**
+ * How a request is accepted.
+ *
+ * @category models
+ * @since 1.0.0
+ */
+export interface Acceptance {
+  /**
+   * The subprotocol to use, one of those the client offers; `undefined` for
+   * none. Default: the first of the server's `subprotocols` that is offered.
+   */
+  readonly subprotocol?: string | undefined
+  /** Further headers of the response, such as Set-Cookie. */
+  readonly headers?: HeadersInput | undefined
+  /** Limits and times of this connection, over the server's. */
+  readonly config?: WebSocketConfig.Options | undefined
+}
+
+/**
+ * The answer of an `accept` that refuses: an HTTP status of 300 to 599.
+ *
+ * **Example** (Asking for a token)
+ *
+ * ```ts import.meta.vitest
+ * import * as HttpHead from "@effect-websocket/protocol/HttpHead"
+ * import * as WebSocketServer from "effect-websocket/WebSocketServer"
+ * import * as Effect from "effect/Effect"
+ *
+ * const options: WebSocketServer.AcceptOptions = {
+ *   accept: ({ head }) =>
+ *     HttpHead.values(head.headers, "authorization").includes("Bearer secret")
+ *       ? Effect.succeed({})
+ *       : Effect.fail(new WebSocketServer.Refusal({ status: 401, headers: { "WWW-Authenticate": "Bearer" } }))
+ * }
+ * typeof options.accept // => "function"
+ * ```
+ *
+ * @category errors
+ * @since 1.0.0
+ */
+export class Refusal extends Data.TaggedError("Refusal")<{
+  readonly status: number
+  readonly headers?: HeadersInput | undefined
+  /** Plain text. Default empty. */
+  readonly body?: string | undefined
+}> {}
+
+/**
+ * Whom to let in, and how.
+ *
+ * @category models
+ * @since 1.0.0
+ */
+export interface AcceptOptions<R = never> {
+  /**
+   * Which web pages may connect, section 10.2. Default `"same-origin"`. A
+   * request without an Origin does not come from a page and is let in.
+   */
+  readonly origins?: Handshake.OriginPolicy | undefined
+  /** Whether clients come by TLS, for `"same-origin"`. Default false: both schemes are taken. */
+  readonly secure?: boolean | undefined
+  /** Subprotocols in order of the server's preference, section 1.9. Default none. */
+  readonly subprotocols?: ReadonlyArray<string> | undefined
+  /**
+   * Decides about a request, after the rules of section 4.2.1 and the Origin.
+   * Where it dies the answer is 500. Default: accepts.
+   */
+  readonly accept?: ((request: UpgradeRequest) => Effect.Effect<Acceptance, Refusal, R>) | undefined
+  /** Fields over those of the environment's `WebSocketConfig`. */
+  readonly config?: WebSocketConfig.Options | undefined
+}
+
+/**
+ * Accepts WebSocket connections.
+ *
+ * @category services
+ * @since 1.0.0
+ */
+export class WebSocketServer extends Context.Service<WebSocketServer, {
+  /** Where it listens. */
+  readonly address: NetAddress.SocketAddress
+
+  /**
+   * Accepts connections and runs `handler` for each, with its `WebSocketStream`,
+   * in a fiber and a scope of its own. When a handler ends its connection is
+   * closed: with 1000 after success, 1011 after failure, 1001 on interruption.
+   * A failure is logged, at debug level where it is the peer's doing.
+   *
+   * Interrupting it drains: new requests get 503, every peer a Close with 1001,
+   * handlers have `drainTimeout` to finish, then they are interrupted.
+   */
+  readonly run: <E, R>(
+    handler: Effect.Effect<unknown, E, R>
+  ) => Effect.Effect<never, SocketServerError, Exclude<R, WebSocketStream | Scope.Scope>>
+
+  /** How many connections are open, those that are closing counted. */
+  readonly connections: Effect.Effect<number>
+}>()("effect-websocket/WebSocketServer") {}
+
+/**
+ * Accepts the one connection of the environment's `Transport`, for as long as
+ * the scope is open.
+ *
+ * **Details**
+ *
+ * A request that is refused has been answered when this fails: with
+ * `InvalidRequest` when it breaks a rule, the Origin policy among them, with
+ * `Refused` when `accept` refused it, and with `InvalidResponse` or
+ * `SubprotocolRefused`, and status 500, when what `accept` says cannot be sent.
+ *
+ * @category constructors
+ * @since 1.0.0
+ */
+export const accept: <R = never>(
+  options?: AcceptOptions<R>
+) => Effect.Effect<WebSocketStream["Service"], WebSocketError.HandshakeError, Transport | Scope.Scope | R> = Effect.fn(
+  "WebSocketServer.accept"
+)(function*<R>(options: AcceptOptions<R> = {}) {
+  return yield* acceptConnection(yield* Transport, options, new Desk(Infinity, Infinity))
+})
+
+const acceptConnection = Effect.fnUntraced(function*<R>(
+  transport: Connection,
+  options: AcceptOptions<R>,
+  desk: Desk
+) {
+  const config = yield* WebSocketConfig.resolve(options.config)
+  const scope = Scope.makeUnsafe()
+  return yield* Effect.mapError(Link.open(transport, scope), transportFailed).pipe(
+    Effect.flatMap((link) => exchange(link, options, config, desk)),
+    Effect.flatMap(Stream.make),
+    Effect.onExit((exit) => Exit.isFailure(exit) ? Scope.close(scope, exit) : Effect.void)
+  )
+})
+
+const exchange = Effect.fnUntraced(function*<R>(
+  link: Link.Link,
+  options: AcceptOptions<R>,
+  config: WebSocketConfig.WebSocketConfig,
+  desk: Desk
+) {
+  const { acceptance, leftover, request, response } = yield* desk.handshaking(agree(link, options, config, desk)).pipe(
+    Effect.tapError(({ refusal }) => refusal === undefined ? Effect.void : Declining.refuse(link, refusal, config)),
+    Effect.catch(({ cause }) => Effect.failCause(cause))
+  )
+  const subprotocol = HttpHead.values(response.headers, "sec-websocket-protocol")[0]
+  const { peerAddress } = link
+  return {
+    role: "server" as const,
+    link,
+    handshake: { request: request.head, response, subprotocol, extensions: [], peerAddress },
+    config: WebSocketConfig.override(config, acceptance.config),
+    leftover
+  }
+})
+
+// Once the response is on its way nothing else can be answered.
+const agree = <R>(
+  link: Link.Link,
+  options: AcceptOptions<R>,
+  config: WebSocketConfig.WebSocketConfig,
+  desk: Desk
+) => {
+  const timeout = config.handshakeTimeout
+  let responding = false
+  const decided = Effect.flatMap(
+    readRequest(link, options, config),
+    ({ leftover, request }) => Effect.map(decide(request, options), (decision) => ({ ...decision, request, leftover }))
+  )
+  return Effect.raceFirst(decided, desk.drained).pipe(
+    Effect.tap(() => desk.admit),
+    Effect.tap(({ response }) => {
+      responding = true
+      return respond(link, response)
+    }),
+    Effect.timeoutOrElse({ duration: timeout, orElse: () => Effect.fail(Declining.slow(timeout, responding)) })
+  )
+}
+
+const respond = (link: Link.Link, response: HttpHead.ResponseHead): Effect.Effect<void, Declining.Declined> =>
+  Effect.fromResult(HttpHead.formatResponse(response)).pipe(
+    Effect.mapError(Declining.faulty),
+    Effect.flatMap((bytes) => Effect.mapError(link.writer.write(bytes), Declining.lost))
+  )
+
+const readRequest = <R>(
+  link: Link.Link,
+  options: AcceptOptions<R>,
+  config: WebSocketConfig.WebSocketConfig
+): Effect.Effect<{ readonly request: UpgradeRequest; readonly leftover: Uint8Array }, Declining.Declined> =>
+  readHead(link, "request", config).pipe(
+    Effect.flatMap(({ head, rest }) => {
+      const { origins = "same-origin", secure = false } = options
+      const valid = Result.flatMap(
+        Handshake.checkRequest(head),
+        (request) => Handshake.checkOrigin(request, origins, secure)
+      )
+      return Effect.fromResult(Result.map(valid, (request) => ({
+        request: { ...request, peerAddress: link.peerAddress },
+        leftover: rest
+      })))
+    }),
+    Effect.mapError((error) => isSocketError(error) ? Declining.lost(error) : Declining.broken(error))
+  )
+
+const decide = <R>(
+  request: UpgradeRequest,
+  options: AcceptOptions<R>
+): Effect.Effect<
+  { readonly acceptance: Acceptance; readonly response: HttpHead.ResponseHead },
+  Declining.Declined,
+  R
+> => {
+  const decision: Effect.Effect<Acceptance, Refusal, R> = Effect.suspend(() =>
+    options.accept?.(request) ?? Effect.succeed({})
+  )
+  return decision.pipe(
+    Effect.mapError((refusal) => Declining.refused(refusal.status, refusal)),
+    Effect.catchDefect((defect) => Effect.fail(Declining.died(defect))),
+    Effect.flatMap((acceptance) => {
+      const chosen = "subprotocol" in acceptance
+        ? acceptance.subprotocol
+        : options.subprotocols?.find((name) => request.subprotocols.includes(name))
+      if (chosen !== undefined && !request.subprotocols.includes(chosen)) {
+        const error = new WebSocketError.SubprotocolRefused({ offered: request.subprotocols, chosen })
+        return Effect.fail(Declining.declined(handshakeError(error), Declining.refused(500).refusal))
+      }
+      const headers = toHeaders(acceptance.headers)
+      return Effect.fromResult(Result.mapBoth(
+        Handshake.makeResponse({ accept: acceptOf(request.key), subprotocol: chosen, headers }),
+        { onFailure: Declining.faulty, onSuccess: (response) => ({ acceptance, response }) }
+      ))
+    })
+  )
+}
+
+/**
+ * Makes a server of the environment's `TransportServer`.
+ *
+ * @category constructors
+ * @since 1.0.0
+ */
+export const make: <R = never>(
+  options?: AcceptOptions<R>
+) => Effect.Effect<WebSocketServer["Service"], never, TransportServer | R> = Effect.fnUntraced(
+  function*<R>(options: AcceptOptions<R> = {}) {
+    const transports = yield* TransportServer
+    const config = yield* WebSocketConfig.resolve(options.config)
+    const context = Context.omit(Scope.Scope)(yield* Effect.context<R>()) as Context.Context<R>
+    const desks = new Set<Desk>()
+    return WebSocketServer.of({
+      address: transports.address,
+      run: (handler) =>
+        Effect.acquireUseRelease(
+          Effect.sync(() => {
+            const desk = new Desk(config.maxConnections, config.maxHandshakes)
+            desks.add(desk)
+            return desk
+          }),
+          (desk) =>
+            runOn(transports, desk, config, (transport) => serveOne(transport, desk, options, context, handler)),
+          (desk) => Effect.sync(() => desks.delete(desk))
+        ),
+      connections: Effect.sync(() => Array.from(desks).reduce((sum, { connections }) => sum + connections, 0))
+    })
+  }
+)
+
+const serveOne = <E, R, R2>(
+  transport: Connection,
+  desk: Desk,
+  options: AcceptOptions<R2>,
+  context: Context.Context<R2>,
+  handler: Effect.Effect<unknown, E, R>
+): Effect.Effect<void, never, Exclude<R, WebSocketStream | Scope.Scope>> => {
+  const handshake = Effect.provideContext(acceptConnection(transport, options, desk), context)
+  const connection = Effect.matchEffect(handshake, {
+    onFailure: (error) => Effect.logDebug("WebSocket handshake failed", error),
+    onSuccess: (stream) => desk.handling(stream, Effect.provideService(handler, WebSocketStream, stream))
+  })
+  return desk.serving(
+    Effect.catchCause(Effect.asVoid(Effect.scoped(connection)), logFailure)
+  ) as Effect.Effect<void, never, Exclude<R, WebSocketStream | Scope.Scope>>
+}
+
+// The transports go on while the server drains, so that latecomers are told.
+const runOn = <R>(
+  transports: TransportServer["Service"],
+  desk: Desk,
+  config: WebSocketConfig.WebSocketConfig,
+  serve: (transport: Connection) => Effect.Effect<void, never, R>
+): Effect.Effect<never, SocketServerError, R> =>
+  Effect.uninterruptibleMask((restore) =>
+    Effect.flatMap(
+      Effect.forkDetach(transports.run(serve)),
+      (fiber) =>
+        Effect.onExit(restore(Fiber.join(fiber)), () =>
+          desk.drain.pipe(
+            Effect.andThen(Effect.timeoutOption(desk.idle.await, config.drainTimeout)),
+            Effect.andThen(Fiber.interrupt(fiber))
+          ))
+    )
+  )
+
+const isPeersDoing = (error: unknown): boolean =>
+  error instanceof WebSocketError.ReadError ||
+  (error instanceof WebSocketError.WriteError &&
+    (error.reason._tag === "ConnectionClosed" || error.reason._tag === "TransportFailed"))
+
+const logFailure = <E>(cause: Cause.Cause<E>): Effect.Effect<void> => {
+  const reasons = cause.reasons.filter((reason) => !Cause.isInterruptReason(reason))
+  if (reasons.length === 0) return Effect.void
+  return reasons.every((reason) => Cause.isFailReason(reason) && isPeersDoing(reason.error))
+    ? Effect.logDebug("WebSocket connection failed", cause)
+    : Effect.logError("WebSocket handler failed", cause)
+}
+
+/**
+ * Layer that makes a server of the environment's `TransportServer`.
+ *
+ * @category layers
+ * @since 1.0.0
+ */
+export const layer = <R = never>(
+  options?: AcceptOptions<R>
+): Layer.Layer<WebSocketServer, never, TransportServer | R> => Layer.effect(WebSocketServer, make(options))
+
+/**
+ * Layer that runs `handler` for every connection of the environment's server,
+ * for as long as the layer lives; then it drains.
+ *
+ * @category layers
+ * @since 1.0.0
+ */
+export const serve = <E, R>(
+  handler: Effect.Effect<unknown, E, R>
+): Layer.Layer<never, never, WebSocketServer | Exclude<R, WebSocketStream | Scope.Scope>> =>
+  Layer.effectDiscard(
+    Effect.flatMap(WebSocketServer, (server) =>
+      server.run(handler).pipe(
+        Effect.tapCause((cause) =>
+          Cause.hasInterruptsOnly(cause) ? Effect.void : Effect.logError("WebSocket server failed", cause)
+        ),
+        Effect.forkScoped
+      ))
+  )

@@ -1,0 +1,44 @@
+/**
+ * @since 1.0.0
+ */
+export * as Deflate from "./Deflate.ts"
+
+/**
+ * @since 1.0.0
+ */
+export * as Entropy from "./Entropy.ts"
+
+/**
+ * @since 1.0.0
+ */
+export * as Transport from "./Transport.ts"
+
+/**
+ * @since 1.0.0
+ */
+export * as WebSocketClient from "./WebSocketClient.ts"
+
+/**
+ * @since 1.0.0
+ */
+export * as WebSocketConfig from "./WebSocketConfig.ts"
+
+/**
+ * @since 1.0.0
+ */
+export * as WebSocketError from "./WebSocketError.ts"
+
+/**
+ * @since 1.0.0
+ */
+export * as WebSocketServer from "./WebSocketServer.ts"
+
+/**
+ * @since 1.0.0
+ */
+export * as WebSocketStream from "./WebSocketStream.ts"
+
+/**
+ * @since 1.0.0
+ */
+export * as ZlibCodec from "./ZlibCodec.ts"

@@ -1,0 +1,227 @@
+/**
+ * The end of a connection, in time: who began it, what went each way, what
+ * failed first, and how the transport comes to its end, RFC 6455 section 7.
+ *
+ * Every wait is bounded by `closeTimeout`: the one for the peer's Close frame,
+ * and then the one for the end of its side of the transport.
+ *
+ * @since 1.0.0
+ */
+import * as CloseCode from "@effect-websocket/protocol/CloseCode"
+import type { Connection } from "@effect-websocket/protocol/Connection"
+import type * as Context from "effect/Context"
+import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import type { SocketError } from "effect/socket/Socket"
+import * as Transport from "../Transport.ts"
+import * as WebSocketError from "../WebSocketError.ts"
+import type { State } from "../WebSocketStream.ts"
+import type { Alarm } from "./deadlines.ts"
+import type { Inbox } from "./inbox.ts"
+import type { Link } from "./link.ts"
+import type { Liveness } from "./liveness.ts"
+import type { Outbox } from "./outbox.ts"
+import type { Pings } from "./pings.ts"
+
+/**
+ * What comes to its end.
+ *
+ * @internal
+ */
+export interface Parts {
+  readonly role: "client" | "server"
+  readonly closeTimeout: Duration.Input
+  readonly context: Context.Context<never>
+  readonly link: Link
+  readonly connection: Connection
+  readonly inbox: Inbox
+  readonly outbox: Outbox
+  readonly pings: Pings
+  readonly liveness: Liveness
+  readonly alarm: Alarm
+  /** Reading may go on, where it waits for room. */
+  readonly onRoom: () => void
+}
+
+/**
+ * How one connection closes.
+ *
+ * @internal
+ */
+export class Closing {
+  state: State = "Open"
+  readonly closed = Deferred.makeUnsafe<WebSocketError.CloseStatus>()
+
+  readonly #parts: Parts
+  readonly #closeTimeout: number
+  readonly #watchers = new Set<(state: State) => void>()
+  #initiator: WebSocketError.CloseStatus["initiator"] = "transport"
+  /** What ended the connection, where it was not a Close frame. The first cause stays. */
+  #failure: WebSocketError.ReadError | undefined
+  /** This side's Close frame: not accepted by the transport so far, accepted, or never to be. */
+  #ownClose: "pending" | "sent" | "lost" = "pending"
+  #peerEnded = false
+  /** The end, once it is known. */
+  #status: WebSocketError.CloseStatus | undefined
+  #finishing = false
+
+  constructor(parts: Parts) {
+    this.#parts = parts
+    this.#closeTimeout = Duration.toMillis(parts.closeTimeout)
+  }
+
+  /** Whether what arrives is still for readers. */
+  get isReading(): boolean {
+    return this.#status === undefined &&
+      (this.#failure === undefined || this.#failure.reason._tag === "TransportFailed")
+  }
+
+  /** The error of a write that comes too late. */
+  get closedError(): WebSocketError.WriteError {
+    const reason = this.#failure?.reason
+    return new WebSocketError.WriteError({
+      reason: reason?._tag === "TransportFailed"
+        ? reason
+        : new WebSocketError.ConnectionClosed({ status: this.#status ?? this.#makeStatus() })
+    })
+  }
+
+  /** Calls `watcher` with the state now and whenever it changes. */
+  watch(watcher: (state: State) => void): () => void {
+    watcher(this.state)
+    this.#watchers.add(watcher)
+    return () => this.#watchers.delete(watcher)
+  }
+
+  /** Begins the closing handshake, section 7.1.2. */
+  close(frame: CloseCode.CloseFrame): void {
+    if (this.state !== "Open") return
+    this.#initiator = "local"
+    this.#leaveOpen()
+    this.#parts.outbox.close(frame)
+  }
+
+  /** Fails the connection, section 7.1.7: says why to the peer and to all readers. */
+  fail(reason: WebSocketError.ReadError["reason"], frame: CloseCode.CloseFrame): void {
+    if (this.#failure !== undefined || this.#status !== undefined) return
+    this.#failure = new WebSocketError.ReadError({ reason })
+    // Before any reader is told, who could close for reasons of its own.
+    if (this.state === "Open") this.close(frame)
+    else if (this.#ownClose === "sent") this.#endTransport()
+    this.#parts.inbox.fail(this.#failure)
+    this.#parts.onRoom()
+  }
+
+  /** Section 5.5.1: a Close is answered with its code, unless this side has closed. */
+  onPeerClose(frame: CloseCode.CloseFrame): void {
+    // A transport that cannot be written to any more is what comes of the peer's close, and not its cause.
+    if (this.#failure?.reason._tag === "TransportFailed") this.#failure = undefined
+    if (this.#ownClose !== "sent") this.#initiator = "peer"
+    if (this.state === "Open") {
+      this.#leaveOpen()
+      this.#parts.outbox.close({ code: frame.code, reason: "" })
+    } else if (this.#ownClose !== "pending") this.#endTransport()
+  }
+
+  /** The transport has accepted this side's Close frame. */
+  onCloseSent(): void {
+    this.#ownClose = "sent"
+    if (this.#failure !== undefined || this.#parts.connection.received !== undefined) this.#endTransport()
+  }
+
+  /** Nothing can be sent any more. What the peer has sent may still be there, and say why. */
+  onWriteFailed(error: SocketError): void {
+    this.#lose(error)
+    if (this.#ownClose === "pending") this.#ownClose = "lost"
+    this.#leaveOpen()
+    this.#parts.outbox.end()
+    if (this.#parts.connection.received !== undefined) this.#endTransport()
+  }
+
+  /** Nothing will arrive any more. */
+  onTransportEnd(error: SocketError): void {
+    this.#lose(error)
+    this.#leaveOpen()
+    this.#peerEnded = true
+    const failed = Transport.endOf(error) === "Failed"
+    // The peer has closed and ended its side, and may still wait for the answer.
+    const answering = this.#parts.connection.received !== undefined && this.#ownClose === "pending"
+    if (failed || !answering) this.#finish(failed ? "abort" : "release")
+  }
+
+  #lose(error: SocketError): void {
+    const known = this.#failure !== undefined || this.#status !== undefined ||
+      this.#parts.connection.received !== undefined
+    if (known || Transport.endOf(error) !== "Failed") return
+    this.#failure = new WebSocketError.ReadError({ reason: new WebSocketError.TransportFailed({ cause: error }) })
+  }
+
+  #leaveOpen(): void {
+    if (this.state !== "Open") return
+    this.#parts.liveness.stop()
+    this.#parts.alarm.set(this.#closeTimeout, () => this.#finish("abort"))
+    this.#setState("Closing")
+    this.#parts.onRoom()
+  }
+
+  // Section 7.1.1: the server ends its side first, the client waits for that.
+  #endTransport(): void {
+    if (this.#peerEnded || this.#ownClose === "lost") return this.#finish("release")
+    const { alarm, link, role } = this.#parts
+    alarm.set(this.#closeTimeout, () => this.#finish("abort"))
+    if (role === "server" || this.#failure !== undefined) this.#fork(link.halfClose)
+    this.#settle()
+  }
+
+  // The end is known: from here on it is the same for everyone.
+  #settle(): void {
+    const status = this.#status ??= this.#makeStatus()
+    const { inbox, onRoom, pings } = this.#parts
+    inbox.fail(
+      this.#failure ?? new WebSocketError.ReadError({ reason: new WebSocketError.ConnectionClosed({ status }) })
+    )
+    pings.end()
+    onRoom()
+  }
+
+  #makeStatus(): WebSocketError.CloseStatus {
+    const { received } = this.#parts.connection
+    const sent = this.#ownClose === "sent" ? this.#parts.connection.sent : undefined
+    return new WebSocketError.CloseStatus({
+      code: received === undefined ? CloseCode.abnormal : received.code ?? CloseCode.noStatus,
+      reason: received?.reason ?? "",
+      initiator: this.#initiator,
+      sent,
+      received,
+      clean: sent !== undefined && received !== undefined && this.#failure === undefined
+    })
+  }
+
+  #finish(how: "release" | "abort"): void {
+    if (this.#finishing) return
+    this.#finishing = true
+    const { alarm, connection, link, outbox } = this.#parts
+    const status = this.#status ??= this.#makeStatus()
+    alarm.clear()
+    connection.end()
+    // All that waits is told, and whoever is may use the stream at once: the state is settled before.
+    outbox.end()
+    this.#settle()
+    const closed = Effect.sync(() => {
+      this.#setState("Closed")
+      Deferred.doneUnsafe(this.closed, Exit.succeed(status))
+    })
+    this.#fork(Effect.andThen(link[how], closed))
+  }
+
+  #fork(effect: Effect.Effect<void>): void {
+    Effect.runForkWith(this.#parts.context)(effect)
+  }
+
+  #setState(state: State): void {
+    this.state = state
+    for (const watcher of this.#watchers) watcher(state)
+  }
+}

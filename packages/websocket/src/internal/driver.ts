@@ -1,0 +1,317 @@
+/**
+ * The one room in which data flows both ways: pumps a transport through a
+ * protocol `Connection`, hands out what arrives and answers the peer.
+ *
+ * @since 1.0.0
+ */
+import type * as CloseCode from "@effect-websocket/protocol/CloseCode"
+import { Connection, type Event } from "@effect-websocket/protocol/Connection"
+import * as ProtocolError from "@effect-websocket/protocol/ProtocolError"
+import type { NonEmptyReadonlyArray } from "effect/Array"
+import * as Cause from "effect/Cause"
+import * as Clock from "effect/Clock"
+import type * as Context from "effect/Context"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Metric from "effect/Metric"
+import * as Result from "effect/Result"
+import type * as Scope from "effect/Scope"
+import * as Socket from "effect/socket/Socket"
+import * as Entropy from "../Entropy.ts"
+import type { WebSocketConfig } from "../WebSocketConfig.ts"
+import * as WebSocketError from "../WebSocketError.ts"
+import type { ControlFrame, Handshake, State } from "../WebSocketStream.ts"
+import { Closing } from "./closing.ts"
+import { Alarm, type Deadlines, deadlinesOf } from "./deadlines.ts"
+import { Inbox } from "./inbox.ts"
+import type { Link } from "./link.ts"
+import { Liveness } from "./liveness.ts"
+import { Outbox } from "./outbox.ts"
+import { Pings } from "./pings.ts"
+
+/**
+ * What a driver starts from, once the opening handshake is done.
+ *
+ * @internal
+ */
+export interface Options {
+  readonly role: "client" | "server"
+  readonly link: Link
+  readonly handshake: Handshake
+  readonly config: WebSocketConfig
+  /** Bytes that arrived behind the peer's head: the first frames. */
+  readonly leftover: Uint8Array
+}
+
+const violationReason = (error: ProtocolError.ProtocolError): WebSocketError.ReadError["reason"] => {
+  switch (error.rule) {
+    case "InvalidUtf8":
+      return new WebSocketError.InvalidUtf8({})
+    case "MessageTooBig":
+      return new WebSocketError.MessageTooBig({ limit: error.limit! })
+    case "TooManyFragments":
+      return new WebSocketError.TooManyFragments({ limit: error.limit! })
+    default: {
+      const { closeCode, rule, section } = error
+      return new WebSocketError.ProtocolViolation({ closeCode, rule, section })
+    }
+  }
+}
+
+const pingRoundTrip = Metric.timer("websocket_ping_round_trip", {
+  description: "Time from a WebSocket Ping to its Pong"
+})
+
+// A transport that dies has failed: a defect there must not leave readers waiting.
+const transportError = (cause: Cause.Cause<Socket.SocketError>): Socket.SocketError =>
+  Result.getOrElse(
+    Cause.findError(cause),
+    () => new Socket.SocketError({ reason: new Socket.SocketReadError({ cause: Cause.squash(cause) }) })
+  )
+
+const makeConnection = ({ config, role }: Options, entropy: Entropy.Entropy): Connection => {
+  const { maxFragments, maxMessageSize } = config
+  return new Connection({ role, maskingKey: entropy.uint32Unsafe, maxMessageSize, maxFragments })
+}
+
+/**
+ * One connection at work.
+ *
+ * @internal
+ */
+export class Driver {
+  readonly role: "client" | "server"
+  readonly handshake: Handshake
+  readonly config: WebSocketConfig
+  readonly context: Context.Context<never>
+  readonly inbox: Inbox
+  readonly outbox: Outbox
+  readonly pings: Pings
+
+  readonly #link: Link
+  readonly #connection: Connection
+  readonly #liveness: Liveness
+  readonly #closing: Closing
+  readonly #watchers = new Set<(frame: ControlFrame) => void>()
+  /** Lets the reading fiber go on that waits for room in the inbox. */
+  #room: (() => void) | undefined
+
+  constructor(options: Options, entropy: Entropy.Entropy, context: Context.Context<never>, clock: Clock.Clock) {
+    const { config, handshake, link, role } = options
+    const deadlines = deadlinesOf(clock)
+    this.role = role
+    this.handshake = handshake
+    this.config = config
+    this.context = context
+    this.#link = link
+    this.#connection = makeConnection(options, entropy)
+    this.inbox = new Inbox(config.readBuffer, () => this.#onRoom())
+    this.outbox = this.#makeOutbox()
+    this.pings = this.#makePings(clock)
+    this.#liveness = this.#makeLiveness(deadlines)
+    this.#closing = this.#makeClosing(deadlines)
+  }
+
+  #makeOutbox(): Outbox {
+    return new Outbox(this.#connection, this.#link.writer, this.config.fragmentSize, {
+      onCloseSent: () => this.#closing.onCloseSent(),
+      onFailure: (error) => this.#closing.onWriteFailed(error),
+      closedError: () => this.closedError(),
+      runFork: Effect.runForkWith(this.context)
+    })
+  }
+
+  #makePings(clock: Clock.Clock): Pings {
+    const fork = Effect.runForkWith(this.context)
+    return new Pings(
+      this.outbox,
+      clock,
+      () => this.closedError(),
+      (duration) => fork(Metric.update(pingRoundTrip, duration))
+    )
+  }
+
+  #makeLiveness(deadlines: Deadlines): Liveness {
+    const { config, context, pings, role } = this
+    return new Liveness({
+      role,
+      config,
+      deadlines,
+      context,
+      pings,
+      fail: (reason, frame) => this.#closing.fail(reason, frame)
+    })
+  }
+
+  #makeClosing(deadlines: Deadlines): Closing {
+    const { config, context, inbox, outbox, pings, role } = this
+    return new Closing({
+      role,
+      closeTimeout: config.closeTimeout,
+      context,
+      link: this.#link,
+      connection: this.#connection,
+      inbox,
+      outbox,
+      pings,
+      liveness: this.#liveness,
+      alarm: new Alarm(deadlines, context),
+      onRoom: () => this.#onRoom()
+    })
+  }
+
+  /** Starts to read and to keep time. */
+  start(leftover: Uint8Array): void {
+    this.#liveness.start()
+    Effect.runForkWith(this.context)(this.#read(leftover))
+  }
+
+  get state(): State {
+    return this.#closing.state
+  }
+
+  /** The end, however it comes. */
+  get closed(): Deferred.Deferred<WebSocketError.CloseStatus> {
+    return this.#closing.closed
+  }
+
+  /** The error of a write that comes too late. */
+  closedError(): WebSocketError.WriteError {
+    return this.#closing.closedError
+  }
+
+  close(frame: CloseCode.CloseFrame): void {
+    this.#closing.close(frame)
+  }
+
+  /** Calls `end` once the connection is closed. */
+  onEnd(end: () => void): () => void {
+    return this.#closing.watch((state) => {
+      if (state === "Closed") end()
+    })
+  }
+
+  watch(watcher: (frame: ControlFrame) => void, end: () => void): () => void {
+    this.#watchers.add(watcher)
+    const forget = this.onEnd(end)
+    return () => {
+      this.#watchers.delete(watcher)
+      forget()
+    }
+  }
+
+  watchState(watcher: (state: State) => void): () => void {
+    return this.#closing.watch(watcher)
+  }
+
+  #read(leftover: Uint8Array): Effect.Effect<void> {
+    const loop: Effect.Effect<never, Socket.SocketError> = Effect.flatMap(
+      this.#link.pull,
+      (chunks) => Effect.flatMap(this.#takeChunks(chunks, 0), () => loop)
+    )
+    const first = leftover.length === 0 ? Effect.void : this.#takeChunks([leftover], 0)
+    return Effect.catchCause(
+      Effect.andThen(first, loop),
+      (cause) => Effect.sync(() => this.#closing.onTransportEnd(transportError(cause)))
+    )
+  }
+
+  #takeChunks(chunks: NonEmptyReadonlyArray<Uint8Array>, from: number): Effect.Effect<void> {
+    return Effect.suspend(() => {
+      this.#liveness.heard()
+      for (let i = from; i < chunks.length; i++) {
+        if (this.#full) return Effect.andThen(this.#awaitRoom, this.#takeChunks(chunks, i))
+        this.#receive(chunks[i]!)
+      }
+      return this.#full ? this.#awaitRoom : Effect.void
+    })
+  }
+
+  // While closing, the peer's Close frame is worth more memory than an open
+  // connection gets: it stands behind what the peer sent before. Once reads
+  // fail, what arrives is dropped.
+  get #full(): boolean {
+    if (!this.inbox.full || !this.#closing.isReading) return false
+    return this.state === "Open" || this.inbox.bytes >= this.config.maxMessageSize
+  }
+
+  readonly #awaitRoom: Effect.Effect<void> = Effect.callback<void>((resume) => {
+    if (!this.#full) return resume(Effect.void)
+    this.#liveness.pause()
+    this.#room = () => {
+      this.#liveness.resume()
+      // In a later turn: nothing may run inside the read that makes the room.
+      resume(Effect.yieldNow)
+    }
+  })
+
+  #onRoom(): void {
+    if (this.#room === undefined || this.#full) return
+    const room = this.#room
+    this.#room = undefined
+    room()
+  }
+
+  #receive(chunk: Uint8Array): void {
+    const { events } = this.#connection.receive(chunk)
+    let ended = false
+    for (const event of events) {
+      ended ||= event._tag === "Part" && event.part.fin
+      this.#onEvent(event)
+    }
+    this.#liveness.progress(this.#connection.receiving, ended)
+    this.inbox.serve()
+  }
+
+  #onEvent(event: Event): void {
+    switch (event._tag) {
+      case "Part":
+        return this.inbox.push(event.part)
+      case "Ping":
+        this.outbox.answer(event.payload)
+        return this.#notify(event)
+      case "Pong":
+        this.pings.onPong(event.payload)
+        return this.#notify(event)
+      case "Close":
+        this.#notify({ _tag: "Close", code: event.frame.code, reason: event.frame.reason })
+        return this.#closing.onPeerClose(event.frame)
+      case "Violation":
+        return this.#closing.fail(violationReason(event.error), {
+          code: event.error.closeCode,
+          reason: ProtocolError.rules[event.error.rule].description
+        })
+    }
+  }
+
+  #notify(frame: ControlFrame): void {
+    for (const watcher of this.#watchers) watcher(frame)
+  }
+}
+
+/**
+ * Starts a driver for as long as the scope is open. Leaving the scope closes
+ * the connection: 1000 after success, 1011 after failure, 1001 on interruption.
+ *
+ * @internal
+ */
+export const make: (options: Options) => Effect.Effect<Driver, never, Scope.Scope> = Effect.fnUntraced(
+  function*(options) {
+    const context = yield* Effect.context<never>()
+    const clock = yield* Clock.Clock
+    const driver = new Driver(options, yield* Entropy.Entropy, context, clock)
+    yield* Effect.addFinalizer((exit) => {
+      driver.close(closeFrameOf(exit))
+      driver.inbox.discard()
+      return Deferred.await(driver.closed)
+    })
+    driver.start(options.leftover)
+    return driver
+  }
+)
+
+const closeFrameOf = (exit: Exit.Exit<unknown, unknown>): CloseCode.CloseFrame => ({
+  code: Exit.isSuccess(exit) ? 1000 : Exit.hasInterrupts(exit) ? 1001 : 1011,
+  reason: ""
+})

@@ -1,0 +1,120 @@
+/**
+ * Heads over a link: what both sides of the opening handshake share.
+ *
+ * @since 1.0.0
+ */
+import * as Handshake from "@effect-websocket/protocol/Handshake"
+import type { HandshakeError as HandshakeRule } from "@effect-websocket/protocol/HandshakeError"
+import * as HttpHead from "@effect-websocket/protocol/HttpHead"
+import { sha1 } from "@noble/hashes/legacy.js"
+import * as Effect from "effect/Effect"
+import * as Base64 from "effect/encoding/Base64"
+import * as Result from "effect/Result"
+import type { SocketError } from "effect/socket/Socket"
+import type { WebSocketConfig } from "../WebSocketConfig.ts"
+import * as WebSocketError from "../WebSocketError.ts"
+import type { Link } from "./link.ts"
+
+/**
+ * Headers as callers give them.
+ *
+ * @internal
+ */
+export type HeadersInput = Readonly<Record<string, string>> | HttpHead.Headers
+
+/**
+ * Headers as the protocol takes them.
+ *
+ * @internal
+ */
+export const toHeaders = (input: HeadersInput | undefined): HttpHead.Headers => {
+  if (input === undefined) return []
+  return Array.isArray(input) ? input : Object.entries(input)
+}
+
+/**
+ * A handshake error with a reason.
+ *
+ * @internal
+ */
+export const handshakeError = (reason: WebSocketError.HandshakeError["reason"]): WebSocketError.HandshakeError =>
+  new WebSocketError.HandshakeError({ reason })
+
+/**
+ * A transport's error as a handshake error.
+ *
+ * @internal
+ */
+export const transportFailed = (cause: SocketError): WebSocketError.HandshakeError =>
+  handshakeError(new WebSocketError.TransportFailed({ cause }))
+
+/**
+ * A broken rule as a handshake error of the side that noticed.
+ *
+ * @internal
+ */
+export const ruleBroken = (side: "request" | "response", error: HandshakeRule): WebSocketError.HandshakeError => {
+  const { limit, rule, section, status } = error
+  if (limit !== undefined) return handshakeError(new WebSocketError.HeadTooLarge({ limit }))
+  return handshakeError(
+    side === "request"
+      ? new WebSocketError.InvalidRequest({ rule, section, status })
+      : new WebSocketError.InvalidResponse({ rule, section })
+  )
+}
+
+/**
+ * Whether it was the transport that failed, and not the peer that broke a rule.
+ *
+ * @internal
+ */
+export const isSocketError = (error: SocketError | HandshakeRule): error is SocketError => error._tag === "SocketError"
+
+/**
+ * Sec-WebSocket-Accept for a key, RFC 6455 section 4.2.2.
+ *
+ * @internal
+ */
+export const acceptOf = (key: string): string => Base64.encode(sha1(new TextEncoder().encode(Handshake.challenge(key))))
+
+const none = new Uint8Array(0)
+
+const joined = (first: Uint8Array, rest: ReadonlyArray<Uint8Array>): Uint8Array => {
+  if (rest.length === 0) return first
+  const out = new Uint8Array(rest.reduce((size, chunk) => size + chunk.length, first.length))
+  let offset = first.length
+  out.set(first)
+  for (const chunk of rest) {
+    out.set(chunk, offset)
+    offset += chunk.length
+  }
+  return out
+}
+
+/**
+ * Reads one head, and gives the bytes that came behind it.
+ *
+ * @internal
+ */
+export const readHead = <K extends keyof HttpHead.Heads>(
+  link: Link,
+  kind: K,
+  config: WebSocketConfig,
+  leftover: Uint8Array = none
+): Effect.Effect<HttpHead.Parsed<HttpHead.Heads[K]>, SocketError | HandshakeRule> => {
+  const parser = HttpHead.makeParser(kind, config)
+  const parse = (chunks: ReadonlyArray<Uint8Array>): ReturnType<typeof parser.push> => {
+    for (let i = 0; i < chunks.length; i++) {
+      const parsed = parser.push(chunks[i]!)
+      if (parsed === undefined) continue
+      return Result.map(parsed, ({ head, rest }) => ({ head, rest: joined(rest, chunks.slice(i + 1)) }))
+    }
+  }
+  const settle = (chunks: ReadonlyArray<Uint8Array>): ReturnType<typeof next> => {
+    const parsed = parse(chunks)
+    return parsed === undefined ? next() : Effect.fromResult(parsed)
+  }
+  const next = (): Effect.Effect<HttpHead.Parsed<HttpHead.Heads[K]>, SocketError | HandshakeRule> =>
+    Effect.flatMap(link.pull, settle)
+  return leftover.length === 0 ? next() : settle([leftover])
+}

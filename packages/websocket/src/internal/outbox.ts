@@ -1,0 +1,323 @@
+/**
+ * What is to be sent, one frame at a time: the Close frame first, then control
+ * frames, then the message in progress, fragment by fragment.
+ *
+ * Whoever writes runs the outbox until the transport is full; from then on it
+ * goes on by itself as the transport accepts, whatever becomes of the writer's
+ * fiber. So a frame is never torn, and a control frame waits for one fragment.
+ *
+ * @since 1.0.0
+ */
+import type { CloseFrame } from "@effect-websocket/protocol/CloseCode"
+import type { Connection, SendError } from "@effect-websocket/protocol/Connection"
+import * as FrameEncoder from "@effect-websocket/protocol/FrameEncoder"
+import type { MessageType } from "@effect-websocket/protocol/Opcode"
+import * as Cause from "effect/Cause"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import type * as Fiber from "effect/Fiber"
+import * as Result from "effect/Result"
+import * as Socket from "effect/socket/Socket"
+import type { Writer } from "../Transport.ts"
+import type { WriteError } from "../WebSocketError.ts"
+
+/**
+ * The payload of a message, or of one part of one.
+ *
+ * @internal
+ */
+export interface Outgoing {
+  readonly type: MessageType
+  readonly bytes: Uint8Array
+}
+
+/**
+ * A control frame to be sent.
+ *
+ * @internal
+ */
+export interface Control {
+  readonly opcode: "Ping" | "Pong"
+  readonly payload: Uint8Array
+  /** Called when the transport has accepted it, or when it cannot be sent. */
+  readonly done: (exit: Exit.Exit<void, WriteError>) => void
+}
+
+/**
+ * Messages to be sent one after another, or one part of a message, and how far
+ * that has come.
+ *
+ * @internal
+ */
+export class Data {
+  readonly messages: ReadonlyArray<Outgoing>
+  readonly fin: boolean
+  readonly size: number
+  /** The message in progress. */
+  index = 0
+  /** How many of its bytes were framed. */
+  offset = 0
+
+  constructor(messages: ReadonlyArray<Outgoing>, fin: boolean) {
+    this.messages = messages
+    this.fin = fin
+    this.size = messages.reduce((size, message) => size + message.bytes.length, 0)
+  }
+
+  /** Whether all of it was framed: then it goes out whole, come what may. */
+  get isFramed(): boolean {
+    return this.index === this.messages.length
+  }
+
+  /** Whether it was cut off inside a payload. */
+  get isTorn(): boolean {
+    return this.offset > 0
+  }
+}
+
+type SendResult = Result.Result<Uint8Array, SendError>
+
+interface Sending {
+  readonly data: Data
+  readonly done: (exit: Exit.Exit<number, WriteError>) => void
+}
+
+/**
+ * What the outbox tells its driver.
+ *
+ * @internal
+ */
+export interface Events {
+  /** The transport has accepted the Close frame. */
+  readonly onCloseSent: () => void
+  /** The transport has failed. */
+  readonly onFailure: (error: Socket.SocketError) => void
+  /** The error of writes once nothing more is sent. */
+  readonly closedError: () => WriteError
+  readonly runFork: (effect: Effect.Effect<void, Socket.SocketError>) => Fiber.Fiber<void, Socket.SocketError>
+}
+
+// Most bytes of small frames that are handed over together.
+const maxBatch = 64 * 1024
+
+/**
+ * The frames that wait to be handed to the transport.
+ *
+ * @internal
+ */
+export class Outbox {
+  readonly #connection: Connection
+  readonly #writer: Writer
+  readonly #events: Events
+  readonly #fragmentSize: number
+  readonly #batchSize: number
+  #handing: Fiber.Fiber<void, Socket.SocketError> | undefined
+  #busy = false
+  #ended = false
+  #close: CloseFrame | undefined
+  #pong: Uint8Array | undefined
+  #controls: Array<Control> = []
+  /** The control frame that the transport has and did not accept yet. */
+  #handed: Control | undefined
+  #sending: Sending | undefined
+
+  constructor(connection: Connection, writer: Writer, fragmentSize: number, events: Events) {
+    this.#connection = connection
+    this.#writer = writer
+    this.#events = events
+    this.#fragmentSize = fragmentSize === 0 ? Infinity : fragmentSize
+    this.#batchSize = Math.min(this.#fragmentSize, maxBatch)
+  }
+
+  /** Whether nothing but a Close frame can be sent any more. */
+  get isClosing(): boolean {
+    return this.#close !== undefined || this.#ended
+  }
+
+  /** Whether data waits for the transport. */
+  get sending(): boolean {
+    return this.#sending !== undefined
+  }
+
+  /** Whether a message has begun on the wire and not ended. */
+  get inMessage(): boolean {
+    return this.#connection.sending !== undefined
+  }
+
+  /**
+   * Sends data and gives its size in bytes; the caller sees to it that there is
+   * one call at a time. Interrupted, it goes on to the end of the frame.
+   */
+  send(data: Data): Effect.Effect<number, WriteError> {
+    return Effect.callback<number, WriteError>((resume) => {
+      if (this.isClosing) return resume(Effect.fail(this.#events.closedError()))
+      const sending: Sending = { data, done: resume }
+      this.#sending = sending
+      this.#advance()
+      return Effect.sync(() => {
+        if (this.#sending === sending) this.#sending = undefined
+      })
+    })
+  }
+
+  /** Sends a control frame, ahead of data. */
+  control(control: Control): void {
+    if (this.isClosing) return control.done(Exit.fail(this.#events.closedError()))
+    this.#controls.push(control)
+    this.#advance()
+  }
+
+  /** Takes back a control frame, if it was not handed over. */
+  retract(control: Control): void {
+    this.#controls = this.#controls.filter((other) => other !== control)
+  }
+
+  /** Whether a control frame was not handed over yet. */
+  holds(control: Control): boolean {
+    return this.#controls.includes(control)
+  }
+
+  /** Answers a Ping. Of answers that wait only the latest is sent, RFC 6455 section 5.5.3. */
+  answer(payload: Uint8Array): void {
+    this.#pong = payload
+    this.#advance()
+  }
+
+  /** Sends the Close frame next; nothing follows it. What waits behind it fails. */
+  close(frame: CloseFrame): void {
+    if (this.isClosing) return
+    this.#close = frame
+    this.#failControls()
+    if (this.#sending?.data.isFramed === false) this.#failSending()
+    this.#advance()
+  }
+
+  /** Nothing more can be sent: fails all that waits. */
+  end(): void {
+    this.#ended = true
+    if (this.#handed !== undefined) this.#controls.unshift(this.#handed)
+    this.#handed = undefined
+    this.#failControls()
+    this.#failSending()
+    this.#handing?.interruptUnsafe()
+  }
+
+  #failControls(): void {
+    const controls = this.#controls
+    this.#controls = []
+    this.#pong = undefined
+    for (const control of controls) control.done(Exit.fail(this.#events.closedError()))
+  }
+
+  #failSending(): void {
+    const sending = this.#sending
+    this.#sending = undefined
+    sending?.done(Exit.fail(this.#events.closedError()))
+  }
+
+  #advance(): void {
+    while (!this.#busy && !this.#ended) {
+      if (this.#close !== undefined) {
+        if (this.#connection.sent !== undefined) return
+        this.#hand(this.#connection.sendClose(this.#close), this.#events.onCloseSent)
+      } else if (this.#pong !== undefined) {
+        const payload = this.#pong
+        this.#pong = undefined
+        this.#hand(this.#connection.sendPong(payload), ignore)
+      } else if (this.#controls.length > 0) {
+        this.#sendControl(this.#controls.shift()!)
+      } else if (this.#sending !== undefined) {
+        this.#sendData(this.#sending)
+      } else return
+    }
+  }
+
+  #sendControl(control: Control): void {
+    const { done, opcode, payload } = control
+    const frame = opcode === "Ping" ? this.#connection.sendPing(payload) : this.#connection.sendPong(payload)
+    this.#handed = control
+    this.#hand(frame, () => {
+      this.#handed = undefined
+      done(Exit.void)
+    })
+  }
+
+  #sendData(sending: Sending): void {
+    const { data, done } = sending
+    this.#hand(this.#nextFrames(data), () => {
+      if (this.#sending !== sending || !data.isFramed) return
+      this.#sending = undefined
+      done(Exit.succeed(data.size))
+    })
+  }
+
+  // Small messages go together, as long as a control frame waits no longer for it.
+  #nextFrames(data: Data): SendResult {
+    const first = this.#nextFrame(data)
+    const frames = [Result.getOrThrow(first)]
+    let size = frames[0]!.length
+    while (!data.isFramed && size + this.#nextSize(data) <= this.#batchSize) {
+      const frame = Result.getOrThrow(this.#nextFrame(data))
+      frames.push(frame)
+      size += frame.length
+    }
+    return frames.length === 1 ? first : Result.succeed(concat(frames, size))
+  }
+
+  #nextSize(data: Data): number {
+    const length = Math.min(data.messages[data.index]!.bytes.length - data.offset, this.#fragmentSize)
+    return FrameEncoder.frameSize(length, this.#connection.role === "client")
+  }
+
+  #nextFrame(data: Data): SendResult {
+    const { bytes, type } = data.messages[data.index]!
+    const end = Math.min(bytes.length, data.offset + this.#fragmentSize)
+    const payload = bytes.subarray(data.offset, end)
+    const last = end === bytes.length
+    data.offset = last ? 0 : end
+    if (last) data.index++
+    return this.#connection.sendPart(type, payload, last && data.fin)
+  }
+
+  // Until the transport has accepted a frame, and for ever when it fails, no
+  // other is handed over. What may not be sent was refused before it came here.
+  #hand(result: SendResult, accepted: () => void): void {
+    const frame = Result.getOrThrow(result)
+    if (this.#writer.offerUnsafe?.(frame) === true) return accepted()
+    this.#busy = true
+    const fiber = this.#events.runFork(this.#writer.write(frame))
+    const settle = (exit: Exit.Exit<void, Socket.SocketError>) => {
+      this.#handing = undefined
+      if (Exit.isFailure(exit)) return this.#onFailure(exit.cause)
+      this.#busy = false
+      accepted()
+    }
+    const exit = fiber.pollUnsafe()
+    if (exit !== undefined) return settle(exit)
+    this.#handing = fiber
+    fiber.addObserver((exit) => {
+      settle(exit)
+      this.#advance()
+    })
+  }
+
+  #onFailure(cause: Cause.Cause<Socket.SocketError>): void {
+    if (this.#ended) return
+    const failure = cause.reasons.find(Cause.isFailReason)
+    this.#events.onFailure(
+      failure?.error ?? new Socket.SocketError({ reason: new Socket.SocketWriteError({ cause: Cause.squash(cause) }) })
+    )
+  }
+}
+
+const ignore = () => {}
+
+const concat = (frames: ReadonlyArray<Uint8Array>, size: number): Uint8Array => {
+  const out = new Uint8Array(size)
+  let offset = 0
+  for (const frame of frames) {
+    out.set(frame, offset)
+    offset += frame.length
+  }
+  return out
+}

@@ -1,0 +1,69 @@
+/**
+ * What an application gives to be sent, as bytes that may be sent.
+ *
+ * @since 1.0.0
+ */
+import type { MessageType } from "@effect-websocket/protocol/Opcode"
+import * as Utf8 from "@effect-websocket/protocol/Utf8"
+import type { Payload, WriteOptions } from "../WebSocketStream.ts"
+
+const encoder = new TextEncoder()
+
+/**
+ * A message or part that is ready to be framed, or what is wrong with it.
+ *
+ * @internal
+ */
+export interface Outgoing {
+  readonly type: MessageType
+  readonly bytes: Uint8Array
+  /** Where the text's validity stands after these bytes, for the next part. */
+  readonly utf8: Utf8.State
+  readonly problem: string | undefined
+}
+
+const none = new Uint8Array(0)
+
+const wrong = (type: MessageType, problem: string): Outgoing => ({ type, bytes: none, utf8: Utf8.boundary, problem })
+
+/**
+ * Encodes a part of the open message `open`, or of a new one.
+ *
+ * @internal
+ */
+export const encode = (
+  payload: Payload,
+  fin: boolean,
+  options: WriteOptions | undefined,
+  open?: { readonly type: MessageType; readonly utf8: Utf8.State } | undefined
+): Outgoing => {
+  const given = typeof payload === "string" ? "text" : "binary"
+  const type = open?.type ?? options?.type ?? given
+  if (open !== undefined && options?.type !== undefined && options.type !== open.type) {
+    return wrong(type, `the message is ${open.type} and this part is ${options.type}`)
+  }
+  if (typeof payload === "string") return encodeString(payload, fin, type, options, open)
+  if (type === "binary") return { type, bytes: payload, utf8: Utf8.boundary, problem: undefined }
+  const utf8 = Utf8.advance(open?.utf8 ?? Utf8.boundary, payload)
+  return utf8 === Utf8.invalid || (fin && utf8 !== Utf8.boundary)
+    ? wrong(type, "the bytes of a text message are not UTF-8")
+    : { type, bytes: payload, utf8, problem: undefined }
+}
+
+const encodeString = (
+  text: string,
+  fin: boolean,
+  type: MessageType,
+  options: WriteOptions | undefined,
+  open: { readonly type: MessageType; readonly utf8: Utf8.State } | undefined
+): Outgoing => {
+  if (open?.type === "binary" && options?.type === undefined) {
+    return wrong(type, "the message is binary and this part is a string")
+  }
+  const utf8 = open?.utf8 ?? Utf8.boundary
+  if (utf8 !== Utf8.boundary && (fin || text !== "")) return wrong(type, "the part before ends inside a code point")
+  if (options?.loneSurrogates !== "replace" && !text.isWellFormed()) {
+    return wrong(type, "the string has a lone surrogate")
+  }
+  return { type, bytes: encoder.encode(text), utf8, problem: undefined }
+}

@@ -1,0 +1,140 @@
+/**
+ * The operations of `WebSocketStream` over a driver.
+ *
+ * @since 1.0.0
+ */
+import * as CloseCode from "@effect-websocket/protocol/CloseCode"
+import { maxControlPayload } from "@effect-websocket/protocol/Frame"
+import * as Cause from "effect/Cause"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import type * as Pull from "effect/Pull"
+import * as Queue from "effect/Queue"
+import type * as Scope from "effect/Scope"
+import * as Sink from "effect/Sink"
+import * as Stream from "effect/Stream"
+import * as WebSocketError from "../WebSocketError.ts"
+import * as WebSocketStream from "../WebSocketStream.ts"
+import * as Driver from "./driver.ts"
+import type { Inbox } from "./inbox.ts"
+import type { Control } from "./outbox.ts"
+import { Writing } from "./writing.ts"
+
+type Service = WebSocketStream.WebSocketStream["Service"]
+
+const watchBuffer = 64
+
+const invalid = (problem: string) =>
+  Effect.fail(new WebSocketError.WriteError({ reason: new WebSocketError.InvalidPayload({ problem }) }))
+
+const checkControl = <A>(
+  payload: Uint8Array | undefined,
+  then: Effect.Effect<A, WebSocketError.WriteError>
+): Effect.Effect<A, WebSocketError.WriteError> =>
+  payload !== undefined && payload.length > maxControlPayload
+    ? invalid(`a control payload is longer than ${maxControlPayload} bytes`)
+    : then
+
+/**
+ * Speaks WebSocket over a link whose opening handshake is done, for as long as
+ * the scope is open.
+ *
+ * @internal
+ */
+export const make: (options: Driver.Options) => Effect.Effect<Service, never, Scope.Scope> = Effect.fnUntraced(
+  function*(options) {
+    return fromDriver(yield* Driver.make(options))
+  }
+)
+
+const fromDriver = (driver: Driver.Driver): Service => {
+  const writing = new Writing(driver)
+  const { inbox } = driver
+  return WebSocketStream.WebSocketStream.of({
+    role: driver.role,
+    handshake: driver.handshake,
+    writeSome: (fin, payload, options) => writing.writeSome(fin, payload, options),
+    write: (message, options) => writing.write(message, options),
+    writeAll: (messages, options) => writing.writeAll(messages, options),
+    message: (type, options) => writing.message(type, options),
+    writeStream: (type, parts, options) => writing.writeStream(type, parts, options),
+    sink: (options) => Sink.forEachArray((messages) => writing.writeAll(messages, options)),
+    readSome: inbox.readSome,
+    read: inbox.read,
+    pull: inbox.pull,
+    messages: Stream.fromEffectRepeat(inbox.read),
+    messageStreams: makeMessageStreams(inbox),
+    ping: (payload) => checkControl(payload, driver.pings.send(payload)),
+    pong: (payload) => checkControl(payload, sendPong(driver, payload?.slice() ?? new Uint8Array(0))),
+    controlFrames: makeControlFrames(driver),
+    close: makeClose(driver) as Service["close"],
+    closed: Deferred.await(driver.closed),
+    state: Effect.sync(() => driver.state),
+    stateChanges: makeStateChanges(driver)
+  })
+}
+
+const sendPong = (driver: Driver.Driver, payload: Uint8Array): Effect.Effect<void, WebSocketError.WriteError> =>
+  Effect.callback<void, WebSocketError.WriteError>((resume) => {
+    const control: Control = { opcode: "Pong", payload, done: resume }
+    driver.outbox.control(control)
+    return Effect.sync(() => driver.outbox.retract(control))
+  })
+
+const closeFrame = (options: WebSocketStream.CloseOptions | undefined): CloseCode.CloseFrame => ({
+  code: options?.code === "none" ? undefined : options?.code ?? CloseCode.CloseCode.Normal,
+  reason: options?.reason ?? ""
+})
+
+const makeClose =
+  (driver: Driver.Driver) =>
+  (options?: WebSocketStream.CloseOptions): Effect.Effect<WebSocketError.CloseStatus, WebSocketError.WriteError> =>
+    Effect.suspend(() => {
+      const frame = closeFrame(options)
+      const problem = CloseCode.problemOf(frame)
+      if (problem !== undefined) return invalid(problem)
+      driver.close(frame)
+      return Deferred.await(driver.closed)
+    })
+
+const makeControlFrames = (driver: Driver.Driver): Stream.Stream<WebSocketStream.ControlFrame> =>
+  Stream.callback<WebSocketStream.ControlFrame>((queue) =>
+    Effect.acquireRelease(
+      Effect.sync(() => driver.watch((frame) => Queue.offerUnsafe(queue, frame), () => Queue.endUnsafe(queue))),
+      (unwatch) => Effect.sync(unwatch)
+    ), { bufferSize: watchBuffer, strategy: "sliding" })
+
+const makeStateChanges = (driver: Driver.Driver): Stream.Stream<WebSocketStream.State> =>
+  Stream.callback<WebSocketStream.State>((queue) =>
+    Effect.acquireRelease(
+      Effect.sync(() =>
+        driver.watchState((state) => {
+          Queue.offerUnsafe(queue, state)
+          if (state === "Closed") Queue.endUnsafe(queue)
+        })
+      ),
+      (unwatch) => Effect.sync(unwatch)
+    )
+  )
+
+// Each message is a stream that ends with its last part; the rest of one that
+// was left early is skipped before the next begins. The inbox knows where the
+// sequence stands, since others may have read the rest.
+const makeMessageStreams = (inbox: Inbox): Service["messageStreams"] => {
+  const next = Effect.map(inbox.readSome, (part) => [part] as const)
+  return Stream.suspend(() => {
+    let unended: number | undefined
+    const skip: Effect.Effect<void, WebSocketError.ReadError> = Effect.suspend(() =>
+      inbox.messagesRead === unended ? Effect.flatMap(inbox.readSome, () => skip) : Effect.void
+    )
+    const message = Effect.map(Effect.andThen(skip, inbox.readSome), (first): WebSocketStream.MessageStream => {
+      const current = first.fin ? undefined : inbox.messagesRead
+      unended = current
+      const rest = Effect.suspend((): Pull.Pull<readonly [WebSocketStream.MessagePart], WebSocketError.ReadError> =>
+        inbox.messagesRead === current ? next : Cause.done()
+      )
+      return { type: first.type, parts: Stream.concat(Stream.make(first), Stream.fromPull(Effect.succeed(rest))) }
+    })
+    return Stream.fromEffectRepeat(message)
+  })
+}

@@ -1,0 +1,237 @@
+/**
+ * Messages in order: who may write, and what.
+ *
+ * A `Semaphore(1)` is held for as long as a message is open. It is taken by the
+ * fiber that writes the message, or by a `MessageWriter`.
+ *
+ * @since 1.0.0
+ */
+import type { MessageType } from "@effect-websocket/protocol/Opcode"
+import * as Utf8 from "@effect-websocket/protocol/Utf8"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import type * as Fiber from "effect/Fiber"
+import * as Scope from "effect/Scope"
+import * as Semaphore from "effect/Semaphore"
+import * as Stream from "effect/Stream"
+import * as WebSocketError from "../WebSocketError.ts"
+import type { MessageWriter, Payload, WriteOptions } from "../WebSocketStream.ts"
+import type { Driver } from "./driver.ts"
+import { Data } from "./outbox.ts"
+import * as OutgoingPayload from "./payload.ts"
+
+/** A message that is written in parts. */
+interface OpenMessage {
+  readonly type: MessageType
+  /** Where the text's validity stands. */
+  utf8: Utf8.State
+  /** The fiber that waits for itself when it begins another message. */
+  readonly owner: Fiber.Fiber<unknown, unknown>
+  /** Whether its parts come from a `MessageWriter`. */
+  readonly scoped: boolean
+  /** Holds the lock's permit. */
+  readonly permit: Scope.Closeable
+  /** Whether a `MessageWriter` has sent a part. */
+  begun: boolean
+  /** Whether a part was cut off, so that the message can never be ended. */
+  torn: boolean
+  /** Stops watching the owner. */
+  forget: () => void
+}
+
+type Write = Effect.Effect<number, WebSocketError.WriteError>
+type MessageOptions = Omit<WriteOptions, "type">
+
+const fail = (reason: WebSocketError.WriteError["reason"]) => Effect.fail(new WebSocketError.WriteError({ reason }))
+
+const inProgress = Effect.suspend(() => fail(new WebSocketError.MessageInProgress({})))
+const aborted = Effect.suspend(() => fail(new WebSocketError.MessageAborted({})))
+const invalid = (problem: string) => fail(new WebSocketError.InvalidPayload({ problem }))
+
+/**
+ * The writing side of a stream.
+ *
+ * @internal
+ */
+export class Writing {
+  readonly #driver: Driver
+  readonly #lock = Semaphore.makeUnsafe(1)
+  #open: OpenMessage | undefined
+  #queuedBytes = 0
+
+  constructor(driver: Driver) {
+    this.#driver = driver
+    driver.watchState((state) => {
+      if (state !== "Open" && this.#open !== undefined) this.#release(this.#open)
+    })
+  }
+
+  write(message: Payload, options?: WriteOptions): Write {
+    return this.writeAll([message], options)
+  }
+
+  writeAll(messages: ReadonlyArray<Payload>, options?: WriteOptions): Write {
+    return Effect.withFiber((fiber) => {
+      if (this.#open?.owner === fiber) return inProgress
+      const outgoing: Array<OutgoingPayload.Outgoing> = []
+      for (const message of messages) {
+        const encoded = OutgoingPayload.encode(message, true, options)
+        if (encoded.problem !== undefined) return invalid(encoded.problem)
+        outgoing.push(encoded)
+      }
+      return outgoing.length === 0 ? Effect.succeed(0) : this.#sendWhole(new Data(outgoing, true))
+    })
+  }
+
+  writeSome(fin: boolean, payload: Payload, options?: WriteOptions): Write {
+    return Effect.withFiber((fiber) => {
+      const open = this.#open
+      if (open?.owner === fiber) return open.scoped ? inProgress : this.#continue(open, fin, payload, options)
+      const part = OutgoingPayload.encode(payload, fin, options)
+      if (part.problem !== undefined) return invalid(part.problem)
+      return fin ? this.#sendWhole(new Data([part], true)) : this.#begin(part, fiber)
+    })
+  }
+
+  message(
+    type: MessageType,
+    options?: MessageOptions
+  ): Effect.Effect<MessageWriter, WebSocketError.WriteError, Scope.Scope> {
+    return Effect.withFiber((fiber) => {
+      if (this.#open?.owner === fiber) return inProgress
+      const open = openMessage(type, fiber, true)
+      const leave = (_: unknown, exit: Exit.Exit<unknown, unknown>) => Effect.sync(() => this.#leave(open, exit))
+      return Effect.uninterruptibleMask((restore) => {
+        const begin = Effect.onError(
+          restore(Effect.andThen(this.#take(open), Effect.suspend(() => this.#refusal(true) ?? Effect.void))),
+          () => Effect.sync(() => this.#release(open))
+        )
+        return Effect.acquireRelease(Effect.map(begin, () => this.#open = open), leave)
+      }).pipe(Effect.as(this.#makeWriter(open, options)))
+    })
+  }
+
+  writeStream<E, R>(
+    type: MessageType,
+    parts: Stream.Stream<Payload, E, R>,
+    options?: MessageOptions
+  ): Effect.Effect<number, WebSocketError.WriteError | E, R> {
+    return this.message(type, options).pipe(
+      Effect.flatMap((writer) =>
+        parts.pipe(
+          Stream.runFoldEffect(() => 0, (size, part) => Effect.map(writer.write(part), (written) => size + written)),
+          Effect.flatMap((size) => Effect.as(writer.finish(), size))
+        )
+      ),
+      Effect.scoped
+    )
+  }
+
+  // Why nothing can be sent. A new message looks once it is its turn: the one
+  // before may have been left without its end.
+  #refusal(isNew: boolean): Effect.Effect<never, WebSocketError.WriteError> | undefined {
+    if (this.#driver.state !== "Open") return Effect.fail(this.#driver.closedError())
+    return isNew && this.#driver.outbox.inMessage ? aborted : undefined
+  }
+
+  #send(data: Data, isNew: boolean): Write {
+    return Effect.suspend(() => this.#refusal(isNew) ?? this.#driver.outbox.send(data))
+  }
+
+  #sendWhole(data: Data): Write {
+    return this.#queued(data.size, this.#lock.withPermit(this.#send(data, true)))
+  }
+
+  // Counted and uncounted whatever interrupts it.
+  #queued(size: number, write: Write): Write {
+    return Effect.uninterruptibleMask((restore) => {
+      const limit = this.#driver.config.maxQueuedBytes
+      if (this.#queuedBytes > 0 && this.#queuedBytes + size > limit) {
+        return fail(new WebSocketError.QueueFull({ limit }))
+      }
+      this.#queuedBytes += size
+      return Effect.onExit(restore(write), () => {
+        this.#queuedBytes -= size
+        return Effect.void
+      })
+    })
+  }
+
+  // The first part of a message, by whoever has none open. Once it is framed the message is open.
+  #begin(part: OutgoingPayload.Outgoing, fiber: Fiber.Fiber<unknown, unknown>): Write {
+    const open = openMessage(part.type, fiber, false)
+    const data = new Data([part], false)
+    const send = Effect.onExit(Effect.andThen(this.#take(open), this.#send(data, true)), () => {
+      if (!data.isFramed || this.#driver.state !== "Open") this.#release(open)
+      else {
+        open.utf8 = part.utf8
+        open.forget = fiber.addObserver(() => this.#release(open))
+        this.#open = open
+      }
+      return Effect.void
+    })
+    return this.#queued(data.size, send)
+  }
+
+  // A later part, or any of a `MessageWriter`.
+  #continue(open: OpenMessage, fin: boolean, payload: Payload, options: WriteOptions | undefined): Write {
+    const part = OutgoingPayload.encode(payload, fin, options, open)
+    if (part.problem !== undefined) return invalid(part.problem)
+    const data = new Data([part], fin)
+    return Effect.onExit(this.#send(data, false), () => {
+      open.torn = data.isTorn
+      open.begun ||= data.isFramed
+      open.utf8 = data.isFramed ? part.utf8 : open.utf8
+      if (open.torn || (fin && data.isFramed)) this.#release(open)
+      return Effect.void
+    })
+  }
+
+  #makeWriter(open: OpenMessage, options: MessageOptions | undefined): MessageWriter {
+    const order = Semaphore.makeUnsafe(1)
+    const write = (fin: boolean, payload: Payload) =>
+      order.withPermit(Effect.suspend(() => {
+        if (this.#open === open) return this.#continue(open, fin, payload, options)
+        if (this.#driver.state !== "Open") return Effect.fail(this.#driver.closedError())
+        return open.torn ? aborted : invalid("the message is finished")
+      }))
+    return {
+      type: open.type,
+      write: (part) => write(false, part),
+      finish: (part) => write(true, part ?? (open.type === "text" ? "" : new Uint8Array(0)))
+    }
+  }
+
+  // Taken in a scope, so that an interruption at any step gives it back.
+  #take(open: OpenMessage): Effect.Effect<void> {
+    return Scope.provide(this.#lock.takeScoped(1), open.permit)
+  }
+
+  // A message of which nothing was sent leaves nothing behind.
+  #leave(open: OpenMessage, exit: Exit.Exit<unknown, unknown>): void {
+    const isHalf = this.#open === open && (open.begun || this.#driver.outbox.sending)
+    if (open.torn || isHalf) {
+      const failed = Exit.isFailure(exit) && !Exit.hasInterrupts(exit)
+      this.#driver.close({ code: failed ? 1011 : 1001, reason: "a message was left unfinished" })
+    }
+    this.#release(open)
+  }
+
+  // Whether the message has ended on the wire is for the next one to see.
+  #release(open: OpenMessage): void {
+    open.forget()
+    if (this.#open === open) this.#open = undefined
+    Effect.runForkWith(this.#driver.context)(Scope.close(open.permit, Exit.void))
+  }
+}
+
+const openMessage = (type: MessageType, owner: Fiber.Fiber<unknown, unknown>, scoped: boolean): OpenMessage => ({
+  type,
+  utf8: Utf8.boundary,
+  owner,
+  scoped,
+  permit: Scope.makeUnsafe(),
+  begun: false,
+  torn: false,
+  forget: () => {}
+})

@@ -1,0 +1,261 @@
+/**
+ * Messages to compressed payloads and back, RFC 7692 section 7.2, over a codec
+ * that is given.
+ *
+ * Both halves see only the compressed messages of a connection: the payload of
+ * their data frames in order, unmasked. RSV1 and control frames are not their
+ * concern. A sender decides with the first part of a message whether it is
+ * compressed, sets `PerMessageDeflate.reservedBit` on the first frame it sends
+ * of it and sends no frame for an empty part that is not the last. A receiver
+ * takes a message for compressed where that bit is on its first frame.
+ *
+ * A context is allocated with the first message that needs one. Once a half is
+ * closed, nothing else is called.
+ *
+ * @since 1.0.0
+ */
+import type { Codec, Deflater, Inflated, Inflater } from "./Codec.ts"
+import type * as Frame from "./Frame.ts"
+import { type Agreement, type Direction, directionFrom } from "./PerMessageDeflate.ts"
+
+/**
+ * What a half needs to know.
+ *
+ * @category models
+ * @since 1.0.0
+ */
+export interface Options {
+  readonly codec: Codec
+  /** The role of this end: what it sends is deflated, what it receives inflated. */
+  readonly role: Frame.Role
+  readonly agreement: Agreement
+}
+
+/**
+ * What deflating needs to know besides.
+ *
+ * **Details**
+ *
+ * zlib's memory for a deflater is 4 bytes for each byte of window and what
+ * `memLevel` says, so 256 KiB by default; an inflater's is its window and some
+ * 10 KiB.
+ *
+ * @category models
+ * @since 1.0.0
+ */
+export interface DeflateOptions extends Options {
+  /** 0 (none) to 9 (most). Default 6, which zlib holds for the best bargain. */
+  readonly level?: number | undefined
+  /** Memory for the compressor's state, 1 (1 KiB) to 9 (256 KiB), doubling. Default 8. */
+  readonly memLevel?: number | undefined
+}
+
+/**
+ * What inflating needs to know besides.
+ *
+ * @category models
+ * @since 1.0.0
+ */
+export interface InflateOptions extends Options {
+  /** Longest message in bytes, inflated. */
+  readonly maxMessageSize: number
+}
+
+const none = new Uint8Array(0)
+
+// What a sync flush ends on and section 7.2.1 has removed: length and complement of an empty stored block.
+const tailSize = 4
+
+/** An empty stored block without its tail, section 7.2.3.6. */
+const makeEmptyBlock = (): Uint8Array => Uint8Array.of(0)
+
+/**
+ * Deflates the messages that one end sends.
+ *
+ * **Details**
+ *
+ * Payloads are read, not changed and not kept; what is returned is the caller's.
+ *
+ * **Example** (Deflating with a codec that only stores)
+ *
+ * ```ts import.meta.vitest
+ * import type * as Codec from "@effect-websocket/protocol/Codec"
+ * import * as DeflateTransform from "@effect-websocket/protocol/DeflateTransform"
+ *
+ * const codec: Codec.Codec = {
+ *   makeDeflater: () => ({
+ *     push: (input) => Uint8Array.of(0, input.length, 0, ~input.length, 255, ...input, 0, 0, 0, 255, 255),
+ *     reset: () => {},
+ *     close: () => {}
+ *   }),
+ *   makeInflater: () => ({ push: () => ({ _tag: "TooBig" }), reset: () => {}, close: () => {} })
+ * }
+ * const agreement = {
+ *   serverNoContextTakeover: false,
+ *   clientNoContextTakeover: false,
+ *   serverMaxWindowBits: 15,
+ *   clientMaxWindowBits: 15
+ * } as const
+ * const deflater = new DeflateTransform.MessageDeflater({ codec, role: "client", agreement })
+ *
+ * Array.from(deflater.finish(new TextEncoder().encode("Hi"))) // => [0, 2, 0, 253, 255, 72, 105, 0]
+ * ```
+ *
+ * @category encoding
+ * @since 1.0.0
+ */
+export class MessageDeflater {
+  readonly #options: DeflateOptions
+  readonly #direction: Direction
+  #deflater: Deflater | undefined
+  #inMessage = false
+
+  constructor(options: DeflateOptions) {
+    this.#options = options
+    this.#direction = directionFrom(options.role, options.agreement)
+  }
+
+  /**
+   * Takes a part of a message that does not end it and gives what is to be sent
+   * now: maybe nothing, then no frame is. With `flush` that is all there is, so
+   * that the peer has every byte of the message so far.
+   */
+  part(payload: Uint8Array, flush: boolean): Uint8Array {
+    this.#inMessage = true
+    return payload.length === 0 && !flush ? none : this.#context().push(payload, flush)
+  }
+
+  /** Takes the last part of a message, maybe empty or all of it, and gives the end, never empty, of what is sent. */
+  finish(payload: Uint8Array): Uint8Array {
+    const deflater = this.#context()
+    const flushed = deflater.push(payload, true)
+    if (this.#direction.noContextTakeover) deflater.reset()
+    this.#inMessage = false
+    // a codec flushes nothing where the part before was flushed and nothing came since
+    return flushed.length === 0 ? makeEmptyBlock() : flushed.subarray(0, -tailSize)
+  }
+
+  /**
+   * Frees the context between messages, and does nothing inside one. The next
+   * message refers to none before it, which is right whatever was agreed.
+   */
+  release(): void {
+    if (!this.#inMessage) this.close()
+  }
+
+  /** Frees what it holds, also inside a message. Idempotent. */
+  close(): void {
+    this.#deflater?.close()
+    this.#deflater = undefined
+  }
+
+  #context(): Deflater {
+    const { codec, level = 6, memLevel = 8 } = this.#options
+    return this.#deflater ??= codec.makeDeflater({ windowBits: this.#direction.windowBits, level, memLevel })
+  }
+}
+
+/*
+ * What is inflated behind a message: the tail that section 7.2.2 has appended, which is four bytes, and empty stored
+ * blocks of five. Behind a message that is whole, none of it stands for any output.
+ *
+ * Senders that end a message with a final block (BFINAL) tend to leave out the 00 that section 7.2.3.4 has follow it.
+ * Then the tail and the 00 behind it start a stored block of 0xff00 bytes, and what comes out is just the rest: that
+ * says the message was whole.
+ *
+ * Twenty more blocks because in a header of dynamic codes much is read before anything comes out: of 14 664 messages
+ * cut short, 496 passed for whole behind one block, 60 behind eleven, none behind these.
+ */
+const emptyBlocks = Array.from({ length: 20 }, () => [0xf8, 0x00, 0x00, 0xff, 0xff]).flat()
+const ending = Uint8Array.of(0x00, 0x00, 0xff, 0xff, 0x00, 0x00, 0x00, 0xff, 0xff, ...emptyBlocks)
+const endedBefore = ending.subarray(tailSize + 1)
+
+const isEndedBefore = (data: Uint8Array): boolean =>
+  data.length === endedBefore.length && data.every((byte, i) => byte === endedBefore[i])
+
+const unfinished: Inflated = { _tag: "Corrupt", message: "a message ends inside a block" }
+
+const outputOf = (data: Uint8Array): Inflated => ({ _tag: "Output", data })
+
+/**
+ * Inflates the messages that one end receives.
+ *
+ * **Details**
+ *
+ * A result that is not `Output` is final: the connection fails, with close code
+ * 1009 for `TooBig` and 1007 for `Corrupt`, and the context is freed already.
+ *
+ * @category decoding
+ * @since 1.0.0
+ */
+export class MessageInflater {
+  readonly #options: InflateOptions
+  readonly #direction: Direction
+  #inflater: Inflater | undefined
+  // Whether the context is inside a message.
+  #inMessage = false
+  // Bytes that the message stands for so far.
+  #size = 0
+
+  constructor(options: InflateOptions) {
+    this.#options = options
+    this.#direction = directionFrom(options.role === "server" ? "client" : "server", options.agreement)
+  }
+
+  /**
+   * Takes a piece of a message's payload, cut anywhere, and gives all that it
+   * stands for. `last` says that the message ends with it.
+   *
+   * **Details**
+   *
+   * `TooBig` is given before more than `maxMessageSize` is made of the message's
+   * pieces together. A message that ends inside a block is `Corrupt`, as far as
+   * that shows; one that ends with a final block is whole.
+   */
+  push(payload: Uint8Array, last: boolean): Inflated {
+    const inflated = payload.length === 0 ? outputOf(none) : this.#inflate(payload)
+    // a message without a byte leaves the context as it is
+    const result = last && this.#inMessage && inflated._tag === "Output" ? this.#end(inflated) : inflated
+    if (result._tag !== "Output") this.close()
+    return result
+  }
+
+  /**
+   * Frees the context between messages where they do not share it, and else does
+   * nothing.
+   */
+  release(): void {
+    if (!this.#inMessage && this.#direction.noContextTakeover) this.close()
+  }
+
+  /** Frees what it holds, also inside a message. Idempotent. */
+  close(): void {
+    this.#inflater?.close()
+    this.#inflater = undefined
+  }
+
+  #context(): Inflater {
+    return this.#inflater ??= this.#options.codec.makeInflater(this.#direction.windowBits)
+  }
+
+  #inflate(payload: Uint8Array): Inflated {
+    this.#inMessage = true
+    const inflated = this.#context().push(payload, this.#options.maxMessageSize - this.#size)
+    if (inflated._tag === "Output") this.#size += inflated.data.length
+    return inflated
+  }
+
+  /** Ends the message of which `inflated` is the last output. */
+  #end(inflated: Inflated): Inflated {
+    const inflater = this.#context()
+    const rest = inflater.push(ending, endedBefore.length)
+    if (rest._tag !== "Output") return unfinished
+    const whole = rest.data.length === 0
+    if (!whole && !isEndedBefore(rest.data)) return unfinished
+    // what came out is part of no message, so nothing may refer to it
+    if (!whole || this.#direction.noContextTakeover) inflater.reset()
+    this.#inMessage = false
+    this.#size = 0
+    return inflated
+  }
+}

@@ -1,0 +1,51 @@
+/**
+ * The raw-deflate codec of a platform as a service, for permessage-deflate (RFC
+ * 7692).
+ *
+ * `NodeDeflate.layer` of `@effect-websocket/platform-node` provides it from
+ * `node:zlib`, `PortableDeflate.layer` in JavaScript wherever that runs.
+ *
+ * @since 1.0.0
+ */
+import type * as Codec from "@effect-websocket/protocol/Codec"
+import * as Context from "effect/Context"
+
+/**
+ * Makes compressors and decompressors, one for each direction of a connection.
+ *
+ * **When to use**
+ *
+ * Provide it where connections may compress. Nothing is held by a codec before
+ * its first use.
+ *
+ * **Details**
+ *
+ * Everything is synchronous: what a message costs is spent where it is sent or
+ * received, and nothing waits in queues with memory held. Whoever must not stop
+ * the event loop for a long message hands it over in parts.
+ *
+ * **Example** (Compressing two messages that share a context)
+ *
+ * ```ts import.meta.vitest
+ * import * as Deflate from "effect-websocket/Deflate"
+ * import * as PortableDeflate from "effect-websocket/PortableDeflate"
+ * import * as Effect from "effect/Effect"
+ *
+ * const program = Effect.gen(function*() {
+ *   const codec = yield* Deflate.Deflate
+ *   const deflater = codec.makeDeflater({ windowBits: 15, level: 6, memLevel: 8 })
+ *   const message = new TextEncoder().encode("a message that comes again")
+ *   const first = deflater.push(message, true)
+ *   const second = deflater.push(message, true)
+ *   deflater.close()
+ *   return second.length < first.length
+ * })
+ *
+ * const smaller = await Effect.runPromise(program.pipe(Effect.provide(PortableDeflate.layer)))
+ * smaller // => true
+ * ```
+ *
+ * @category services
+ * @since 1.0.0
+ */
+export class Deflate extends Context.Service<Deflate, Codec.Codec>()("effect-websocket/Deflate") {}

@@ -11,12 +11,14 @@ import * as Data from "effect/Data"
 import * as Result from "effect/Result"
 import * as CloseCode from "./CloseCode.ts"
 import * as Closing from "./Closing.ts"
+import type { MessageDeflater, MessageInflater } from "./DeflateTransform.ts"
 import type * as Frame from "./Frame.ts"
 import { maxControlPayload } from "./Frame.ts"
 import { FrameDecoder, type Piece } from "./FrameDecoder.ts"
 import * as FrameEncoder from "./FrameEncoder.ts"
 import { type Limits, MessageAssembler, type Part } from "./Message.ts"
 import { type ControlOpcode, isControl, type MessageType, ofMessage, Opcode } from "./Opcode.ts"
+import { reservedBit } from "./PerMessageDeflate.ts"
 import type { ProtocolError } from "./ProtocolError.ts"
 
 /**
@@ -32,8 +34,19 @@ export interface Options extends Limits {
    * every frame that a client sends, section 5.3.
    */
   readonly maskingKey: () => number
-  /** Reserved bits that agreed extensions own, in place, section 5.8. Default 0. */
-  readonly ownedBits?: number | undefined
+  /** Deflates and inflates messages, where permessage-deflate was agreed (RFC 7692). RSV1 is owned by it then. */
+  readonly deflate?: MessageDeflate | undefined
+}
+
+/**
+ * Both directions of permessage-deflate on one connection.
+ *
+ * @category models
+ * @since 1.0.0
+ */
+export interface MessageDeflate {
+  readonly deflater: MessageDeflater
+  readonly inflater: MessageInflater
 }
 
 /**
@@ -90,6 +103,8 @@ export interface Received {
  *
  * - `AfterClose`: a Close frame was sent or the connection ended, section 5.5.1.
  * - `TypeChanged`: a later part of a message names another type, section 5.4.
+ * - `CompressionChanged`: a message is compressed as a whole or not at all (RFC
+ *   7692 section 6), and only where permessage-deflate was agreed.
  * - `ControlTooLong`: a control payload of more than 125 bytes, section 5.5.
  * - `InvalidClose`: `CloseCode.problemOf` says what is wrong with it.
  *
@@ -97,12 +112,15 @@ export interface Received {
  * @since 1.0.0
  */
 export class SendError extends Data.TaggedError("SendError")<{
-  readonly rule: "AfterClose" | "TypeChanged" | "ControlTooLong" | "InvalidClose"
+  readonly rule: "AfterClose" | "TypeChanged" | "CompressionChanged" | "ControlTooLong" | "InvalidClose"
 }> {}
+
+const nothingYet = Result.succeed(undefined)
 
 const sendError = {
   afterClose: Result.fail(new SendError({ rule: "AfterClose" })),
   typeChanged: Result.fail(new SendError({ rule: "TypeChanged" })),
+  compressionChanged: Result.fail(new SendError({ rule: "CompressionChanged" })),
   controlTooLong: Result.fail(new SendError({ rule: "ControlTooLong" })),
   invalidClose: Result.fail(new SendError({ rule: "InvalidClose" }))
 }
@@ -133,16 +151,24 @@ export class Connection {
   readonly #decoder: FrameDecoder
   readonly #assembler: MessageAssembler
   readonly #maskingKey: () => number
+  readonly #deflate: MessageDeflate | undefined
   #state: Closing.State = "Open"
   #received: CloseCode.CloseFrame | undefined
   #sent: CloseCode.CloseFrame | undefined
   #failed = false
   #sending: MessageType | undefined
+  // Of the message that is being sent in parts: whether it is compressed, and whether its first frame was made.
+  #compressed = false
+  #begun = false
 
   constructor(options: Options) {
     this.role = options.role
-    this.#decoder = new FrameDecoder(options)
-    this.#assembler = new MessageAssembler(options)
+    this.#deflate = options.deflate
+    this.#decoder = new FrameDecoder({
+      role: options.role,
+      ownedBits: options.deflate === undefined ? 0 : reservedBit
+    })
+    this.#assembler = new MessageAssembler({ ...options, inflater: options.deflate?.inflater })
     this.#maskingKey = options.maskingKey
   }
 
@@ -192,9 +218,11 @@ export class Connection {
     return { events, replies }
   }
 
-  /** Says that the transport ended: nothing more is received or sent. */
+  /** Says that the transport ended: nothing more is received or sent, and no context is held. */
   end(): void {
     this.#state = "Closed"
+    this.#deflate?.deflater.close()
+    this.#deflate?.inflater.close()
   }
 
   /**
@@ -202,11 +230,27 @@ export class Connection {
    * carries its type, section 5.4.
    */
   sendPart(type: MessageType, payload: Uint8Array, fin: boolean): Result.Result<Uint8Array, SendError> {
-    if (Closing.next(this.#state, "SendData") === undefined) return sendError.afterClose
-    if (this.#sending !== undefined && this.#sending !== type) return sendError.typeChanged
-    const opcode = this.#sending === undefined ? ofMessage(type) : Opcode.Continuation
-    this.#sending = fin ? undefined : type
-    return Result.succeed(this.#encode(opcode, payload, fin))
+    return this.#startPart(type, false) ?? Result.succeed(this.#encodePart(type, payload, fin, 0))
+  }
+
+  /**
+   * Compresses one part of a message and encodes what that gives as one frame;
+   * `undefined` when it gives nothing yet, which only a part that is not the
+   * last and not flushed may do. The first frame has RSV1, RFC 7692 section 6.1.
+   */
+  sendCompressed(
+    type: MessageType,
+    payload: Uint8Array,
+    fin: boolean,
+    flush: boolean
+  ): Result.Result<Uint8Array | undefined, SendError> {
+    const refused = this.#startPart(type, true)
+    if (refused !== undefined) return refused
+    const { deflater } = this.#deflate!
+    const compressed = fin ? deflater.finish(payload) : deflater.part(payload, flush)
+    if (compressed.length > 0) return Result.succeed(this.#encodePart(type, compressed, fin, reservedBit))
+    this.#sending = type
+    return nothingYet
   }
 
   /** Encodes a Ping, section 5.5.2. */
@@ -230,14 +274,34 @@ export class Connection {
     return encoded
   }
 
+  // What is decided with a message's first part holds for all of it, also while no frame of it was made.
+  #startPart(type: MessageType, compressed: boolean): Result.Result<never, SendError> | undefined {
+    if (Closing.next(this.#state, "SendData") === undefined) return sendError.afterClose
+    if (compressed && this.#deflate === undefined) return sendError.compressionChanged
+    if (this.#sending === undefined) {
+      this.#compressed = compressed
+      this.#begun = false
+    } else if (this.#sending !== type) return sendError.typeChanged
+    else if (this.#compressed !== compressed) return sendError.compressionChanged
+  }
+
+  #encodePart(type: MessageType, payload: Uint8Array, fin: boolean, bits: number): Uint8Array {
+    const opcode = this.#begun ? Opcode.Continuation : ofMessage(type)
+    const rsv = this.#begun ? 0 : bits
+    this.#begun = true
+    this.#sending = fin ? undefined : type
+    return this.#encode(opcode, payload, fin, rsv)
+  }
+
   #sendControl(opcode: ControlOpcode, payload: Uint8Array): Result.Result<Uint8Array, SendError> {
     if (Closing.next(this.#state, "SendClose") === undefined) return sendError.afterClose
     if (payload.length > maxControlPayload) return sendError.controlTooLong
-    return Result.succeed(this.#encode(opcode, payload, true))
+    return Result.succeed(this.#encode(opcode, payload, true, 0))
   }
 
-  #encode(opcode: Opcode, payload: Uint8Array, fin: boolean): Uint8Array {
-    return FrameEncoder.encode({ opcode, fin, payload }, this.role === "client" ? this.#maskingKey() : undefined)
+  #encode(opcode: Opcode, payload: Uint8Array, fin: boolean, rsv: number): Uint8Array {
+    const key = this.role === "client" ? this.#maskingKey() : undefined
+    return FrameEncoder.encode({ opcode, fin, rsv, payload }, key)
   }
 
   #receiveData(piece: Piece, events: Array<Event>, replies: Array<Reply>): void {

@@ -5,8 +5,10 @@
  *
  * @since 1.0.0
  */
+import type { MessageInflater } from "./DeflateTransform.ts"
 import type { Piece } from "./FrameDecoder.ts"
 import { type MessageType, Opcode } from "./Opcode.ts"
+import { reservedBit } from "./PerMessageDeflate.ts"
 import { ProtocolError, type Rule } from "./ProtocolError.ts"
 import * as Utf8 from "./Utf8.ts"
 
@@ -39,10 +41,21 @@ export interface Part {
  * @since 1.0.0
  */
 export interface Limits {
-  /** Longest message in bytes. */
+  /** Longest message in bytes, inflated. */
   readonly maxMessageSize: number
   /** Most fragments of a message, empty ones counted. */
   readonly maxFragments: number
+}
+
+/**
+ * What assembling needs to know.
+ *
+ * @category models
+ * @since 1.0.0
+ */
+export interface Options extends Limits {
+  /** Inflates messages whose first frame has RSV1, where permessage-deflate was agreed. */
+  readonly inflater?: MessageInflater | undefined
 }
 
 const wholeText = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true })
@@ -71,6 +84,8 @@ export class MessageAssembler {
   violation: ProtocolError | undefined
 
   readonly #limits: Limits
+  readonly #inflater: MessageInflater | undefined
+  #compressed = false
   #type: MessageType | undefined
   #size = 0
   #fragments = 0
@@ -80,10 +95,11 @@ export class MessageAssembler {
   // Payload bytes that came in pieces which made no part.
   #held = 0
 
-  constructor(limits: Limits) {
+  constructor(options: Options) {
     // Above 2^53 - 1 lengths are inexact, so that even no limit is one.
-    const maxMessageSize = Math.min(limits.maxMessageSize, Number.MAX_SAFE_INTEGER)
-    this.#limits = { maxMessageSize, maxFragments: limits.maxFragments }
+    const maxMessageSize = Math.min(options.maxMessageSize, Number.MAX_SAFE_INTEGER)
+    this.#limits = { maxMessageSize, maxFragments: options.maxFragments }
+    this.#inflater = options.inflater
   }
 
   /** Whether a message has begun and not ended. */
@@ -100,10 +116,12 @@ export class MessageAssembler {
     if (this.violation !== undefined || (piece.first && !this.#startFrame(piece))) return undefined
     const type = this.#type!
     const fin = piece.fin && piece.last
-    const data = type === "binary" ? piece.payload : this.#decodeText(piece.payload, fin, starts)
+    const payload = this.#compressed ? this.#inflate(piece.payload, fin) : piece.payload
+    if (payload === undefined) return undefined
+    const data = type === "binary" ? payload : this.#decodeText(payload, fin, starts)
     if (data === undefined) return undefined
     if (fin) this.#type = undefined
-    const size = this.#held + piece.payload.length
+    const size = this.#held + payload.length
     const makesPart = fin || data.length > 0
     this.#held = makesPart ? 0 : size
     if (makesPart) return { type, data, size, fin }
@@ -114,21 +132,31 @@ export class MessageAssembler {
   }
 
   #startFrame(piece: Piece): boolean {
-    const rule = this.#ruleOfOpcode(piece.opcode)
+    const rule = this.#ruleOfFirst(piece)
     if (rule !== undefined) this.#fail(rule)
-    else if (this.#size + piece.length > this.#limits.maxMessageSize) {
+    else if (!this.#compressed && this.#size + piece.length > this.#limits.maxMessageSize) {
       this.#fail("MessageTooBig", this.#limits.maxMessageSize)
     } else if (++this.#fragments > this.#limits.maxFragments) this.#fail("TooManyFragments", this.#limits.maxFragments)
     this.#size += piece.length
     return this.violation === undefined
   }
 
-  #ruleOfOpcode(opcode: Opcode): Rule | undefined {
+  #ruleOfFirst({ opcode, rsv }: Piece): Rule | undefined {
     if (opcode === Opcode.Continuation) return this.#type === undefined ? "UnexpectedContinuation" : undefined
     if (this.#type !== undefined) return "UnexpectedDataFrame"
     this.#type = opcode === Opcode.Text ? "text" : "binary"
+    this.#compressed = (rsv & reservedBit) !== 0
     this.#size = 0
     this.#fragments = 0
+  }
+
+  // What a compressed frame declares says nothing about the message's size: that is judged while inflating.
+  #inflate(payload: Uint8Array, fin: boolean): Uint8Array | undefined {
+    const inflated = this.#inflater!.push(payload, fin)
+    if (inflated._tag === "Output") return inflated.data
+    return inflated._tag === "TooBig"
+      ? this.#fail("MessageTooBig", this.#limits.maxMessageSize)
+      : this.#fail("CorruptDeflate")
   }
 
   #decodeText(payload: Uint8Array, fin: boolean, starts: boolean): string | undefined {

@@ -36,7 +36,8 @@ export const rules = {
   InvalidCloseReason: { section: "5.5.1", closeCode: 1007, description: "the close reason is not UTF-8" },
   InvalidUtf8: { section: "8.1", closeCode: 1007, description: "a text message is not UTF-8" },
   MessageTooBig: { section: "10.4", closeCode: 1009, description: "a message is longer than the limit" },
-  TooManyFragments: { section: "10.4", closeCode: 1008, description: "a message has more fragments than the limit" }
+  TooManyFragments: { section: "10.4", closeCode: 1008, description: "a message has more fragments than the limit" },
+  CorruptDeflate: { section: "7692 7.2.2", closeCode: 1007, description: "a compressed message is not raw deflate" }
 } as const
 
 /**
@@ -66,7 +67,7 @@ export class ProtocolError extends Data.TaggedError("ProtocolError")<{
   /** The limit that was exceeded, in bytes or fragments, where the rule is a limit. */
   readonly limit?: number
 }> {
-  /** The section of RFC 6455 the rule is taken from. */
+  /** The section of RFC 6455 the rule is taken from, or of another RFC whose number stands before it. */
   get section(): string {
     return rules[this.rule].section
   }
@@ -75,6 +76,7 @@ export class ProtocolError extends Data.TaggedError("ProtocolError")<{
     return rules[this.rule].closeCode
   }
   override get message(): string {
-    return `${rules[this.rule].description} (${this.rule}, RFC 6455 section ${this.section})`
+    const section = this.section.replace(/^(?:(\d{4}) )?/, (_, rfc = 6455) => `RFC ${rfc} section `)
+    return `${rules[this.rule].description} (${this.rule}, ${section})`
   }
 }

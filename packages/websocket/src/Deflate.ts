@@ -8,7 +8,9 @@
  * @since 1.0.0
  */
 import type * as Codec from "@effect-websocket/protocol/Codec"
+import type * as PerMessageDeflate from "@effect-websocket/protocol/PerMessageDeflate"
 import * as Context from "effect/Context"
+import type * as Duration from "effect/Duration"
 
 /**
  * Makes compressors and decompressors, one for each direction of a connection.
@@ -49,3 +51,30 @@ import * as Context from "effect/Context"
  * @since 1.0.0
  */
 export class Deflate extends Context.Service<Deflate, Codec.Codec>()("effect-websocket/Deflate") {}
+
+/**
+ * How a connection compresses, where the peer agrees (RFC 7692 section 7): what
+ * this side asks of permessage-deflate, and what it makes of it.
+ *
+ * @category models
+ * @since 1.0.0
+ */
+export interface Options extends PerMessageDeflate.Options {
+  /**
+   * Shortest message that is compressed, in bytes. It looks at the whole message
+   * where that is known; a message that is written in parts is compressed, unless
+   * its first part says `compress: false`. Default 1024: below, the CPU buys
+   * little.
+   */
+  readonly threshold?: number | undefined
+  /** 0 (none) to 9 (most). Default 6. */
+  readonly level?: number | undefined
+  /** Memory for the compressor's state, 1 to 9. Default 8. */
+  readonly memLevel?: number | undefined
+  /**
+   * Time without a compressed message after which a context is freed, as far as
+   * what was agreed lets it: the compressor's always, the decompressor's where the
+   * peer keeps none either. Default 60 seconds.
+   */
+  readonly releaseAfter?: Duration.Input | undefined
+}

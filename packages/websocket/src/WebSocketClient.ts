@@ -7,6 +7,7 @@
 import * as Handshake from "@effect-websocket/protocol/Handshake"
 import { HandshakeError as HandshakeRule, type Rule } from "@effect-websocket/protocol/HandshakeError"
 import * as HttpHead from "@effect-websocket/protocol/HttpHead"
+import * as PerMessageDeflate from "@effect-websocket/protocol/PerMessageDeflate"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Base64 from "effect/encoding/Base64"
@@ -15,7 +16,9 @@ import * as Layer from "effect/Layer"
 import * as Result from "effect/Result"
 import * as Scope from "effect/Scope"
 import type { SocketError } from "effect/socket/Socket"
+import type * as Deflate from "./Deflate.ts"
 import * as Entropy from "./Entropy.ts"
+import * as Compression from "./internal/compression.ts"
 import {
   acceptOf,
   handshakeError,
@@ -59,6 +62,11 @@ export interface ConnectOptions {
   readonly cookies?: Readonly<Record<string, string>> | undefined
   /** The Origin, for servers that ask for one. Default none, since this is not a browser. */
   readonly origin?: string | undefined
+  /**
+   * Offers permessage-deflate (RFC 7692), where the environment provides a
+   * `Deflate`; `{}` for its defaults. Default: no compression.
+   */
+  readonly permessageDeflate?: Deflate.Options | undefined
   /** Fields over those of the environment's `WebSocketConfig`. */
   readonly config?: WebSocketConfig.Options | undefined
 }
@@ -66,6 +74,7 @@ export interface ConnectOptions {
 interface Request {
   readonly head: HttpHead.RequestHead
   readonly expected: Handshake.Expected
+  readonly offer: Compression.Offer | undefined
 }
 
 /**
@@ -124,7 +133,8 @@ export const connect: <E = never, R = never>(
     const config = yield* WebSocketConfig.resolve(resolved.config)
     const entropy = yield* Entropy.Entropy
     const transport = yield* Transport
-    const request = yield* Effect.mapError(Effect.fromResult(makeRequest(resolved, entropy)), invalidRequest)
+    const offer = yield* Compression.offer(resolved.permessageDeflate)
+    const request = yield* Effect.mapError(Effect.fromResult(makeRequest(resolved, entropy, offer)), invalidRequest)
     const scope = Scope.makeUnsafe()
     const answered = Effect.flatMap(
       Effect.mapError(Link.open(transport, scope), transportFailed),
@@ -186,14 +196,19 @@ const headersOf = ({ cookies = {}, headers }: ConnectOptions): Result.Result<Htt
   return Result.succeed([...others, ["Cookie", values.join("; ")]])
 }
 
-const makeRequest = (options: ConnectOptions, entropy: Entropy.Entropy): Result.Result<Request, HandshakeRule> =>
+const makeRequest = (
+  options: ConnectOptions,
+  entropy: Entropy.Entropy,
+  offer: Compression.Offer | undefined
+): Result.Result<Request, HandshakeRule> =>
   Result.gen(function*() {
     const { host, target } = yield* hostAndTarget(options.url)
     const headers = yield* headersOf(options)
     const key = Base64.encode(Entropy.bytesUnsafe(entropy, 16))
     const { origin, subprotocols = [] } = options
-    const head = yield* Handshake.makeRequest({ host, target, key, origin, subprotocols, headers })
-    return { head, expected: { accept: acceptOf(key), subprotocols, extensions: [] } }
+    const extensions = offer === undefined ? [] : PerMessageDeflate.makeOffers(offer.options)
+    const head = yield* Handshake.makeRequest({ host, target, key, origin, subprotocols, extensions, headers })
+    return { head, expected: { accept: acceptOf(key), subprotocols, extensions }, offer }
   })
 
 const ask = Effect.fnUntraced(
@@ -215,13 +230,17 @@ const judge = Effect.fnUntraced(function*(
   const checked = Handshake.checkResponse(head, request.expected)
   if (Result.isFailure(checked)) return yield* refused(checked.failure, head, request)
   const { extensions, subprotocol } = checked.success
+  const agreed = PerMessageDeflate.checkResponse(extensions, request.expected.extensions)
+  if (Result.isFailure(agreed)) return yield* refused(agreed.failure, head, request)
   if (options.requireSubprotocol === true && subprotocol === undefined) {
     const offered = request.expected.subprotocols
     return yield* handshakeError(new WebSocketError.SubprotocolRefused({ offered, chosen: undefined }))
   }
   const { peerAddress } = link
   const handshake = { request: request.head, response: head, subprotocol, extensions, peerAddress }
-  return { role: "client" as const, link, handshake, config, leftover: rest }
+  const agreement = agreed.success
+  const compression = agreement && request.offer && { ...request.offer, agreement }
+  return { role: "client" as const, link, handshake, config, compression, leftover: rest }
 })
 
 type Response = HttpHead.Parsed<HttpHead.ResponseHead>
@@ -244,13 +263,19 @@ const readResponse = (
 
 const maxInterim = 8
 
+const aboutExtensions: ReadonlySet<Rule> = new Set<Rule>([
+  "UnofferedExtension",
+  "InvalidExtensionParameters",
+  "ConflictingExtensions"
+])
+
 const refused = (error: HandshakeRule, head: HttpHead.ResponseHead, request: Request) => {
   if (error.rule === "UnofferedSubprotocol") {
     const chosen = HttpHead.values(head.headers, "sec-websocket-protocol")[0]
     const offered = request.expected.subprotocols
     return handshakeError(new WebSocketError.SubprotocolRefused({ offered, chosen }))
   }
-  if (error.rule === "UnofferedExtension") {
+  if (aboutExtensions.has(error.rule)) {
     const extension = HttpHead.values(head.headers, "sec-websocket-extensions").join(", ")
     return handshakeError(new WebSocketError.ExtensionRefused({ extension }))
   }

@@ -129,6 +129,21 @@ export class InvalidUtf8
 }
 
 /**
+ * A compressed message of the peer is not raw deflate, RFC 7692 section 7.2.2.
+ * The connection was failed with 1007.
+ *
+ * @category reasons
+ * @since 1.0.0
+ */
+export class CorruptDeflate
+  extends Schema.TaggedError<CorruptDeflate>("effect-websocket/WebSocketError/CorruptDeflate")("CorruptDeflate", {})
+{
+  override get message(): string {
+    return "The peer sent a compressed message that is not raw deflate"
+  }
+}
+
+/**
  * A message of the peer is longer than `limit` bytes, RFC 6455 section 10.4.
  * The connection was failed with 1009, before the message was received.
  *
@@ -458,6 +473,7 @@ export class ReadError extends Schema.TaggedError<ReadError>("effect-websocket/W
     ConnectionClosed,
     ProtocolViolation,
     InvalidUtf8,
+    CorruptDeflate,
     MessageTooBig,
     TooManyFragments,
     IdleTimeout,

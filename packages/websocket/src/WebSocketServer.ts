@@ -4,8 +4,10 @@
  *
  * @since 1.0.0
  */
+import type { Extension } from "@effect-websocket/protocol/Extension"
 import * as Handshake from "@effect-websocket/protocol/Handshake"
 import * as HttpHead from "@effect-websocket/protocol/HttpHead"
+import * as PerMessageDeflate from "@effect-websocket/protocol/PerMessageDeflate"
 import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as Data from "effect/Data"
@@ -17,6 +19,8 @@ import type * as NetAddress from "effect/net/NetAddress"
 import * as Result from "effect/Result"
 import * as Scope from "effect/Scope"
 import type { SocketServerError } from "effect/socket/SocketServer"
+import type * as Deflate from "./Deflate.ts"
+import * as Compression from "./internal/compression.ts"
 import * as Declining from "./internal/declining.ts"
 import { Desk } from "./internal/desk.ts"
 import {
@@ -114,6 +118,11 @@ export interface AcceptOptions<R = never> {
    * Where it dies the answer is 500. Default: accepts.
    */
   readonly accept?: ((request: UpgradeRequest) => Effect.Effect<Acceptance, Refusal, R>) | undefined
+  /**
+   * Accepts permessage-deflate (RFC 7692) where it is offered and the environment
+   * provides a `Deflate`; `{}` for its defaults. Default: no compression.
+   */
+  readonly permessageDeflate?: Deflate.Options | undefined
   /** Fields over those of the environment's `WebSocketConfig`. */
   readonly config?: WebSocketConfig.Options | undefined
 }
@@ -187,7 +196,9 @@ const exchange = Effect.fnUntraced(function*<R>(
   config: WebSocketConfig.WebSocketConfig,
   desk: Desk
 ) {
-  const { acceptance, leftover, request, response } = yield* desk.handshaking(agree(link, options, config, desk)).pipe(
+  const offer = yield* Compression.offer(options.permessageDeflate)
+  const agreed = agree(link, options, offer, config, desk)
+  const { acceptance, compression, extensions, leftover, request, response } = yield* desk.handshaking(agreed).pipe(
     Effect.tapError(({ refusal }) => refusal === undefined ? Effect.void : Declining.refuse(link, refusal, config)),
     Effect.catch(({ cause }) => Effect.failCause(cause))
   )
@@ -196,8 +207,9 @@ const exchange = Effect.fnUntraced(function*<R>(
   return {
     role: "server" as const,
     link,
-    handshake: { request: request.head, response, subprotocol, extensions: [], peerAddress },
+    handshake: { request: request.head, response, subprotocol, extensions, peerAddress },
     config: WebSocketConfig.override(config, acceptance.config),
+    compression,
     leftover
   }
 })
@@ -206,6 +218,7 @@ const exchange = Effect.fnUntraced(function*<R>(
 const agree = <R>(
   link: Link.Link,
   options: AcceptOptions<R>,
+  offer: Compression.Offer | undefined,
   config: WebSocketConfig.WebSocketConfig,
   desk: Desk
 ) => {
@@ -213,7 +226,8 @@ const agree = <R>(
   let responding = false
   const decided = Effect.flatMap(
     readRequest(link, options, config),
-    ({ leftover, request }) => Effect.map(decide(request, options), (decision) => ({ ...decision, request, leftover }))
+    ({ leftover, request }) =>
+      Effect.map(decide(request, options, offer), (decision) => ({ ...decision, request, leftover }))
   )
   return Effect.raceFirst(decided, desk.drained).pipe(
     Effect.tap(() => desk.admit),
@@ -251,14 +265,18 @@ const readRequest = <R>(
     Effect.mapError((error) => isSocketError(error) ? Declining.lost(error) : Declining.broken(error))
   )
 
+interface Decision {
+  readonly acceptance: Acceptance
+  readonly response: HttpHead.ResponseHead
+  readonly extensions: ReadonlyArray<Extension>
+  readonly compression: Compression.Compression | undefined
+}
+
 const decide = <R>(
   request: UpgradeRequest,
-  options: AcceptOptions<R>
-): Effect.Effect<
-  { readonly acceptance: Acceptance; readonly response: HttpHead.ResponseHead },
-  Declining.Declined,
-  R
-> => {
+  options: AcceptOptions<R>,
+  offer: Compression.Offer | undefined
+): Effect.Effect<Decision, Declining.Declined, R> => {
   const decision: Effect.Effect<Acceptance, Refusal, R> = Effect.suspend(() =>
     options.accept?.(request) ?? Effect.succeed({})
   )
@@ -274,9 +292,15 @@ const decide = <R>(
         return Effect.fail(Declining.declined(handshakeError(error), Declining.refused(500).refusal))
       }
       const headers = toHeaders(acceptance.headers)
+      const accepted = offer && PerMessageDeflate.acceptOffer(request.extensions, offer.options)
+      const extensions = accepted === undefined ? [] : [accepted.response]
+      const compression = accepted && offer && { ...offer, agreement: accepted.agreement }
       return Effect.fromResult(Result.mapBoth(
-        Handshake.makeResponse({ accept: acceptOf(request.key), subprotocol: chosen, headers }),
-        { onFailure: Declining.faulty, onSuccess: (response) => ({ acceptance, response }) }
+        Handshake.makeResponse({ accept: acceptOf(request.key), subprotocol: chosen, extensions, headers }),
+        {
+          onFailure: Declining.faulty,
+          onSuccess: (response): Decision => ({ acceptance, response, extensions, compression })
+        }
       ))
     })
   )

@@ -67,6 +67,18 @@ export interface WriteOptions {
    * with `InvalidPayload`, or send U+FFFD in its place. Default `"refuse"`.
    */
   readonly loneSurrogates?: "refuse" | "replace" | undefined
+  /**
+   * Whether the message is compressed, where permessage-deflate was agreed.
+   * Decided when the message starts. Default: when it has at least `threshold`
+   * bytes, or its size is not known because it is written in parts.
+   */
+  readonly compress?: boolean | undefined
+  /**
+   * Whether all of this part is sent now. Without it a part of a compressed
+   * message may stay in the compressor until a later part. Default false; the end
+   * of a message is always sent.
+   */
+  readonly flush?: boolean | undefined
 }
 
 /**
@@ -115,7 +127,7 @@ export interface MessageStream {
 export interface MessageWriter {
   readonly type: MessageType
   /** Sends a part as one or more whole frames; returns the payload's size in bytes. */
-  readonly write: (part: Payload) => Effect.Effect<number, WriteError>
+  readonly write: (part: Payload, options?: Pick<WriteOptions, "flush">) => Effect.Effect<number, WriteError>
   /** Ends the message, with a last part or an empty one; returns the part's size in bytes. */
   readonly finish: (part?: Payload) => Effect.Effect<number, WriteError>
 }

@@ -82,7 +82,10 @@ const expectedReason = (rule: Rule): Record<string, unknown> => {
 
 it("every rule of the protocol has its case", () => {
   const tested = new Set([...cases, ...roles.map(directed)].map(([rule]) => rule))
-  assert.deepStrictEqual(Object.keys(ProtocolError.rules).filter((rule) => !tested.has(rule as Rule)), [])
+  // the one about compression is in Compression.test.ts
+  assert.deepStrictEqual(Object.keys(ProtocolError.rules).filter((rule) => !tested.has(rule as Rule)), [
+    "CorruptDeflate"
+  ])
 })
 
 describe.each(roles)("RFC 6455 section 7.1.7: a violation noticed by a %s", (role) => {

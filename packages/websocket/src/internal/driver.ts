@@ -23,6 +23,7 @@ import type { WebSocketConfig } from "../WebSocketConfig.ts"
 import * as WebSocketError from "../WebSocketError.ts"
 import type { ControlFrame, Handshake, State } from "../WebSocketStream.ts"
 import { Closing } from "./closing.ts"
+import { type Compression, Contexts } from "./compression.ts"
 import { Alarm, type Deadlines, deadlinesOf } from "./deadlines.ts"
 import { Inbox } from "./inbox.ts"
 import type { Link } from "./link.ts"
@@ -42,12 +43,16 @@ export interface Options {
   readonly config: WebSocketConfig
   /** Bytes that arrived behind the peer's head: the first frames. */
   readonly leftover: Uint8Array
+  /** What was agreed about compression, if anything. */
+  readonly compression?: Compression | undefined
 }
 
 const violationReason = (error: ProtocolError.ProtocolError): WebSocketError.ReadError["reason"] => {
   switch (error.rule) {
     case "InvalidUtf8":
       return new WebSocketError.InvalidUtf8({})
+    case "CorruptDeflate":
+      return new WebSocketError.CorruptDeflate({})
     case "MessageTooBig":
       return new WebSocketError.MessageTooBig({ limit: error.limit! })
     case "TooManyFragments":
@@ -58,6 +63,8 @@ const violationReason = (error: ProtocolError.ProtocolError): WebSocketError.Rea
     }
   }
 }
+
+const defaultThreshold = 1024
 
 const pingRoundTrip = Metric.timer("websocket_ping_round_trip", {
   description: "Time from a WebSocket Ping to its Pong"
@@ -70,9 +77,10 @@ const transportError = (cause: Cause.Cause<Socket.SocketError>): Socket.SocketEr
     () => new Socket.SocketError({ reason: new Socket.SocketReadError({ cause: Cause.squash(cause) }) })
   )
 
-const makeConnection = ({ config, role }: Options, entropy: Entropy.Entropy): Connection => {
+const makeConnection = ({ config, role }: Options, entropy: Entropy.Entropy, contexts?: Contexts): Connection => {
   const { maxFragments, maxMessageSize } = config
-  return new Connection({ role, maskingKey: entropy.uint32Unsafe, maxMessageSize, maxFragments })
+  const maskingKey = entropy.uint32Unsafe
+  return new Connection({ role, maskingKey, maxMessageSize, maxFragments, deflate: contexts?.messages })
 }
 
 /**
@@ -88,29 +96,36 @@ export class Driver {
   readonly inbox: Inbox
   readonly outbox: Outbox
   readonly pings: Pings
+  /** Shortest message that is compressed, in bytes; `undefined` where none is. */
+  readonly compressFrom: number | undefined
 
   readonly #link: Link
   readonly #connection: Connection
   readonly #liveness: Liveness
   readonly #closing: Closing
+  readonly #contexts: Contexts | undefined
   readonly #watchers = new Set<(frame: ControlFrame) => void>()
   /** Lets the reading fiber go on that waits for room in the inbox. */
   #room: (() => void) | undefined
 
   constructor(options: Options, entropy: Entropy.Entropy, context: Context.Context<never>, clock: Clock.Clock) {
-    const { config, handshake, link, role } = options
+    const { compression, config, handshake, link, role } = options
     const deadlines = deadlinesOf(clock)
     this.role = role
     this.handshake = handshake
     this.config = config
     this.context = context
     this.#link = link
-    this.#connection = makeConnection(options, entropy)
+    this.compressFrom = compression && (compression.options.threshold ?? defaultThreshold)
+    this.#contexts = compression &&
+      new Contexts(role, config.maxMessageSize, compression, new Alarm(deadlines, context))
+    this.#connection = makeConnection(options, entropy, this.#contexts)
     this.inbox = new Inbox(config.readBuffer, () => this.#onRoom())
     this.outbox = this.#makeOutbox()
     this.pings = this.#makePings(clock)
     this.#liveness = this.#makeLiveness(deadlines)
     this.#closing = this.#makeClosing(deadlines)
+    this.onEnd(() => this.#contexts?.stop())
   }
 
   #makeOutbox(): Outbox {
@@ -118,6 +133,7 @@ export class Driver {
       onCloseSent: () => this.#closing.onCloseSent(),
       onFailure: (error) => this.#closing.onWriteFailed(error),
       closedError: () => this.closedError(),
+      onCompressed: () => this.#contexts?.use(),
       runFork: Effect.runForkWith(this.context)
     })
   }
@@ -260,6 +276,7 @@ export class Driver {
       ended ||= event._tag === "Part" && event.part.fin
       this.#onEvent(event)
     }
+    if (ended) this.#contexts?.use()
     this.#liveness.progress(this.#connection.receiving, ended)
     this.inbox.serve()
   }

@@ -29,6 +29,8 @@ import type { WriteError } from "../WebSocketError.ts"
 export interface Outgoing {
   readonly type: MessageType
   readonly bytes: Uint8Array
+  /** Whether the message is compressed, all of it. */
+  readonly compress: boolean
 }
 
 /**
@@ -52,15 +54,18 @@ export interface Control {
 export class Data {
   readonly messages: ReadonlyArray<Outgoing>
   readonly fin: boolean
+  /** Whether the compressor holds nothing back at the end of a part. */
+  readonly flush: boolean
   readonly size: number
   /** The message in progress. */
   index = 0
   /** How many of its bytes were framed. */
   offset = 0
 
-  constructor(messages: ReadonlyArray<Outgoing>, fin: boolean) {
+  constructor(messages: ReadonlyArray<Outgoing>, fin: boolean, flush: boolean = false) {
     this.messages = messages
     this.fin = fin
+    this.flush = flush
     this.size = messages.reduce((size, message) => size + message.bytes.length, 0)
   }
 
@@ -73,9 +78,14 @@ export class Data {
   get isTorn(): boolean {
     return this.offset > 0
   }
+
+  /** Whether what comes next is compressed. */
+  get compresses(): boolean {
+    return this.messages[this.index]?.compress === true
+  }
 }
 
-type SendResult = Result.Result<Uint8Array, SendError>
+type SendResult = Result.Result<Uint8Array | undefined, SendError>
 
 interface Sending {
   readonly data: Data
@@ -92,6 +102,8 @@ export interface Events {
   readonly onCloseSent: () => void
   /** The transport has failed. */
   readonly onFailure: (error: Socket.SocketError) => void
+  /** A message was compressed, or a part of one. */
+  readonly onCompressed: () => void
   /** The error of writes once nothing more is sent. */
   readonly closedError: () => WriteError
   readonly runFork: (effect: Effect.Effect<void, Socket.SocketError>) => Fiber.Fiber<void, Socket.SocketError>
@@ -244,24 +256,45 @@ export class Outbox {
 
   #sendData(sending: Sending): void {
     const { data, done } = sending
+    const compresses = data.compresses
     this.#hand(this.#nextFrames(data), () => {
       if (this.#sending !== sending || !data.isFramed) return
       this.#sending = undefined
       done(Exit.succeed(data.size))
+    })
+    if (compresses) {
+      this.#events.onCompressed()
+      if (!data.isFramed && !this.#busy) this.#rest()
+    }
+  }
+
+  // Compressing holds the event loop; between two fragments others have their turn.
+  #rest(): void {
+    this.#busy = true
+    const fiber = this.#events.runFork(Effect.yieldNow)
+    this.#handing = fiber
+    fiber.addObserver(() => {
+      this.#handing = undefined
+      this.#busy = false
+      this.#advance()
     })
   }
 
   // Small messages go together, as long as a control frame waits no longer for it.
   #nextFrames(data: Data): SendResult {
     const first = this.#nextFrame(data)
-    const frames = [Result.getOrThrow(first)]
-    let size = frames[0]!.length
-    while (!data.isFramed && size + this.#nextSize(data) <= this.#batchSize) {
-      const frame = Result.getOrThrow(this.#nextFrame(data))
-      frames.push(frame)
-      size += frame.length
+    const frames: Array<Uint8Array> = []
+    let frame = Result.getOrThrow(first)
+    let size = 0
+    for (;;) {
+      if (frame !== undefined) frames.push(frame)
+      size += frame?.length ?? 0
+      if (data.isFramed || size + this.#nextSize(data) > this.#batchSize || data.isTorn) break
+      frame = Result.getOrThrow(this.#nextFrame(data))
     }
-    return frames.length === 1 ? first : Result.succeed(concat(frames, size))
+    return frames.length === 1
+      ? Result.succeed(frames[0])
+      : Result.succeed(frames.length === 0 ? undefined : concat(frames, size))
   }
 
   #nextSize(data: Data): number {
@@ -270,19 +303,23 @@ export class Outbox {
   }
 
   #nextFrame(data: Data): SendResult {
-    const { bytes, type } = data.messages[data.index]!
+    const { bytes, compress, type } = data.messages[data.index]!
     const end = Math.min(bytes.length, data.offset + this.#fragmentSize)
     const payload = bytes.subarray(data.offset, end)
     const last = end === bytes.length
     data.offset = last ? 0 : end
     if (last) data.index++
-    return this.#connection.sendPart(type, payload, last && data.fin)
+    const fin = last && data.fin
+    return compress
+      ? this.#connection.sendCompressed(type, payload, fin, last && data.flush)
+      : this.#connection.sendPart(type, payload, fin)
   }
 
   // Until the transport has accepted a frame, and for ever when it fails, no
   // other is handed over. What may not be sent was refused before it came here.
   #hand(result: SendResult, accepted: () => void): void {
     const frame = Result.getOrThrow(result)
+    if (frame === undefined) return accepted()
     if (this.#writer.offerUnsafe?.(frame) === true) return accepted()
     this.#busy = true
     const fiber = this.#events.runFork(this.#writer.write(frame))

@@ -17,12 +17,13 @@ import * as Stream from "effect/Stream"
 import * as WebSocketError from "../WebSocketError.ts"
 import type { MessageWriter, Payload, WriteOptions } from "../WebSocketStream.ts"
 import type { Driver } from "./driver.ts"
-import { Data } from "./outbox.ts"
+import { Data, type Outgoing } from "./outbox.ts"
 import * as OutgoingPayload from "./payload.ts"
 
 /** A message that is written in parts. */
 interface OpenMessage {
   readonly type: MessageType
+  readonly compress: boolean
   /** Where the text's validity stands. */
   utf8: Utf8.State
   /** The fiber that waits for itself when it begins another message. */
@@ -73,11 +74,11 @@ export class Writing {
   writeAll(messages: ReadonlyArray<Payload>, options?: WriteOptions): Write {
     return Effect.withFiber((fiber) => {
       if (this.#open?.owner === fiber) return inProgress
-      const outgoing: Array<OutgoingPayload.Outgoing> = []
+      const outgoing: Array<Outgoing> = []
       for (const message of messages) {
         const encoded = OutgoingPayload.encode(message, true, options)
         if (encoded.problem !== undefined) return invalid(encoded.problem)
-        outgoing.push(encoded)
+        outgoing.push(this.#outgoing(encoded, this.#compresses(options, encoded.bytes.length)))
       }
       return outgoing.length === 0 ? Effect.succeed(0) : this.#sendWhole(new Data(outgoing, true))
     })
@@ -85,11 +86,14 @@ export class Writing {
 
   writeSome(fin: boolean, payload: Payload, options?: WriteOptions): Write {
     return Effect.withFiber((fiber) => {
-      const open = this.#open
-      if (open?.owner === fiber) return open.scoped ? inProgress : this.#continue(open, fin, payload, options)
+      const own = this.#open
+      if (own?.owner === fiber) return own.scoped ? inProgress : this.#continue(own, fin, payload, options)
       const part = OutgoingPayload.encode(payload, fin, options)
       if (part.problem !== undefined) return invalid(part.problem)
-      return fin ? this.#sendWhole(new Data([part], true)) : this.#begin(part, fiber)
+      const compress = this.#compresses(options, fin ? part.bytes.length : Infinity)
+      const open = openMessage(part.type, compress, fiber, false)
+      const data = new Data([this.#outgoing(part, compress)], fin, options?.flush)
+      return fin ? this.#sendWhole(data) : this.#begin(open, data, part.utf8)
     })
   }
 
@@ -99,7 +103,7 @@ export class Writing {
   ): Effect.Effect<MessageWriter, WebSocketError.WriteError, Scope.Scope> {
     return Effect.withFiber((fiber) => {
       if (this.#open?.owner === fiber) return inProgress
-      const open = openMessage(type, fiber, true)
+      const open = openMessage(type, this.#compresses(options, Infinity), fiber, true)
       const leave = (_: unknown, exit: Exit.Exit<unknown, unknown>) => Effect.sync(() => this.#leave(open, exit))
       return Effect.uninterruptibleMask((restore) => {
         const begin = Effect.onError(
@@ -134,6 +138,15 @@ export class Writing {
     return isNew && this.#driver.outbox.inMessage ? aborted : undefined
   }
 
+  #compresses(options: WriteOptions | undefined, size: number): boolean {
+    const from = this.#driver.compressFrom
+    return from !== undefined && (options?.compress ?? size >= from)
+  }
+
+  #outgoing({ bytes, type }: OutgoingPayload.Outgoing, compress: boolean): Outgoing {
+    return { type, bytes, compress }
+  }
+
   #send(data: Data, isNew: boolean): Write {
     return Effect.suspend(() => this.#refusal(isNew) ?? this.#driver.outbox.send(data))
   }
@@ -158,14 +171,12 @@ export class Writing {
   }
 
   // The first part of a message, by whoever has none open. Once it is framed the message is open.
-  #begin(part: OutgoingPayload.Outgoing, fiber: Fiber.Fiber<unknown, unknown>): Write {
-    const open = openMessage(part.type, fiber, false)
-    const data = new Data([part], false)
+  #begin(open: OpenMessage, data: Data, utf8: Utf8.State): Write {
     const send = Effect.onExit(Effect.andThen(this.#take(open), this.#send(data, true)), () => {
       if (!data.isFramed || this.#driver.state !== "Open") this.#release(open)
       else {
-        open.utf8 = part.utf8
-        open.forget = fiber.addObserver(() => this.#release(open))
+        open.utf8 = utf8
+        open.forget = open.owner.addObserver(() => this.#release(open))
         this.#open = open
       }
       return Effect.void
@@ -177,7 +188,10 @@ export class Writing {
   #continue(open: OpenMessage, fin: boolean, payload: Payload, options: WriteOptions | undefined): Write {
     const part = OutgoingPayload.encode(payload, fin, options, open)
     if (part.problem !== undefined) return invalid(part.problem)
-    const data = new Data([part], fin)
+    if (options?.compress !== undefined && this.#compresses(options, Infinity) !== open.compress) {
+      return invalid("whether a message is compressed is decided by its first part")
+    }
+    const data = new Data([this.#outgoing(part, open.compress)], fin, options?.flush)
     return Effect.onExit(this.#send(data, false), () => {
       open.torn = data.isTorn
       open.begun ||= data.isFramed
@@ -189,15 +203,15 @@ export class Writing {
 
   #makeWriter(open: OpenMessage, options: MessageOptions | undefined): MessageWriter {
     const order = Semaphore.makeUnsafe(1)
-    const write = (fin: boolean, payload: Payload) =>
+    const write = (fin: boolean, payload: Payload, flush?: boolean) =>
       order.withPermit(Effect.suspend(() => {
-        if (this.#open === open) return this.#continue(open, fin, payload, options)
+        if (this.#open === open) return this.#continue(open, fin, payload, { ...options, flush })
         if (this.#driver.state !== "Open") return Effect.fail(this.#driver.closedError())
         return open.torn ? aborted : invalid("the message is finished")
       }))
     return {
       type: open.type,
-      write: (part) => write(false, part),
+      write: (part, options) => write(false, part, options?.flush),
       finish: (part) => write(true, part ?? (open.type === "text" ? "" : new Uint8Array(0)))
     }
   }
@@ -225,8 +239,14 @@ export class Writing {
   }
 }
 
-const openMessage = (type: MessageType, owner: Fiber.Fiber<unknown, unknown>, scoped: boolean): OpenMessage => ({
+const openMessage = (
+  type: MessageType,
+  compress: boolean,
+  owner: Fiber.Fiber<unknown, unknown>,
+  scoped: boolean
+): OpenMessage => ({
   type,
+  compress,
   utf8: Utf8.boundary,
   owner,
   scoped,

@@ -16,6 +16,7 @@ const {
   InvalidPayload,
   InvalidRequest,
   InvalidResponse,
+  CorruptDeflate,
   InvalidUtf8,
   KeepAliveTimeout,
   MessageAborted,
@@ -69,6 +70,7 @@ const read: ReadonlyArray<WebSocketError.ReadError["reason"]> = [
   ...Object.entries(ProtocolError.rules).map(([rule, { closeCode, section }]) =>
     new ProtocolViolation({ rule: rule as ProtocolError.Rule, section, closeCode })
   ),
+  new CorruptDeflate({}),
   new InvalidUtf8({}),
   new MessageTooBig({ limit: 16.5 }),
   new TooManyFragments({ limit: 3 }),

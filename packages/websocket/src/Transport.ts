@@ -120,6 +120,48 @@ export const fromSocketServer = (server: SocketServer.SocketServer["Service"]): 
   })
 
 /**
+ * Why a transport failed or ended.
+ *
+ * @category errors
+ * @since 1.0.0
+ */
+export type TransportError = Socket.SocketError
+
+/**
+ * Why a `TransportServer` cannot listen or goes on no longer.
+ *
+ * @category errors
+ * @since 1.0.0
+ */
+export type TransportServerError = SocketServer.SocketServerError
+
+/**
+ * Whether a value is the error of a transport.
+ *
+ * @category guards
+ * @since 1.0.0
+ */
+export const isTransportError: (u: unknown) => u is TransportError = Socket.isSocketError
+
+/**
+ * The error of a transport that failed while it read.
+ *
+ * @category errors
+ * @since 1.0.0
+ */
+export const readFailed = (cause: unknown): TransportError =>
+  new Socket.SocketError({ reason: new Socket.SocketReadError({ cause }) })
+
+/**
+ * The error of a transport that failed while it wrote.
+ *
+ * @category errors
+ * @since 1.0.0
+ */
+export const writeFailed = (cause: unknown): TransportError =>
+  new Socket.SocketError({ reason: new Socket.SocketWriteError({ cause }) })
+
+/**
  * How a connection ended, told by the error that its `pull` failed with.
  *
  * - `"PeerEnded"`: the peer ended its side (TCP FIN); this side may still write.

@@ -15,7 +15,6 @@ import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import * as Result from "effect/Result"
 import * as Scope from "effect/Scope"
-import type { SocketError } from "effect/socket/Socket"
 import type * as Deflate from "./Deflate.ts"
 import * as Entropy from "./Entropy.ts"
 import * as Compression from "./internal/compression.ts"
@@ -23,7 +22,6 @@ import {
   acceptOf,
   handshakeError,
   type HeadersInput,
-  isSocketError,
   readHead,
   ruleBroken,
   toHeaders,
@@ -32,7 +30,7 @@ import {
 import * as Link from "./internal/link.ts"
 import { ResponseBody } from "./internal/responseBody.ts"
 import * as Stream from "./internal/stream.ts"
-import { Transport } from "./Transport.ts"
+import { isTransportError, Transport, type TransportError } from "./Transport.ts"
 import * as WebSocketConfig from "./WebSocketConfig.ts"
 import * as WebSocketError from "./WebSocketError.ts"
 import { WebSocketStream } from "./WebSocketStream.ts"
@@ -253,7 +251,7 @@ const readResponse = (
   interim: number = 0
 ): Effect.Effect<Response, WebSocketError.HandshakeError> =>
   readHead(link, "response", config, leftover).pipe(
-    Effect.mapError((error) => isSocketError(error) ? transportFailed(error) : ruleBroken("response", error)),
+    Effect.mapError((error) => isTransportError(error) ? transportFailed(error) : ruleBroken("response", error)),
     Effect.flatMap((response) =>
       response.head.status < 200 && !Handshake.isSwitching(response.head) && interim < maxInterim
         ? readResponse(link, config, response.rest, interim + 1)
@@ -292,7 +290,7 @@ const declined = Effect.fnUntraced(function*(
   const { headers, status } = head
   const body = new ResponseBody(head, config.maxRefusalBody)
   body.push(rest)
-  const readAll: Effect.Effect<void, SocketError> = Effect.suspend(() =>
+  const readAll: Effect.Effect<void, TransportError> = Effect.suspend(() =>
     body.isWhole ? Effect.void : Effect.flatMap(link.pull, (chunks) => {
       chunks.forEach((chunk) => body.push(chunk))
       return readAll

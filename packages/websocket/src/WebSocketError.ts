@@ -78,6 +78,9 @@ export class ConnectionClosed
   }
 }
 
+// A `SocketError` says less than the error of the platform inside it.
+const innermost = (error: Error): Error => error.cause instanceof Error ? innermost(error.cause) : error
+
 /**
  * The transport below failed: refused, reset, timed out; or it ended before the
  * handshake did. `cause` is its `SocketError`.
@@ -91,7 +94,8 @@ export class TransportFailed
   })
 {
   override get message(): string {
-    return "The transport failed"
+    const { cause } = this
+    return `The transport failed: ${cause instanceof Error ? innermost(cause).message : String(cause)}`
   }
 }
 

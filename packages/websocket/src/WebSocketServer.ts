@@ -18,23 +18,20 @@ import * as Layer from "effect/Layer"
 import type * as NetAddress from "effect/net/NetAddress"
 import * as Result from "effect/Result"
 import * as Scope from "effect/Scope"
-import type { SocketServerError } from "effect/socket/SocketServer"
 import type * as Deflate from "./Deflate.ts"
 import * as Compression from "./internal/compression.ts"
 import * as Declining from "./internal/declining.ts"
 import { Desk } from "./internal/desk.ts"
-import {
-  acceptOf,
-  handshakeError,
-  type HeadersInput,
-  isSocketError,
-  readHead,
-  toHeaders,
-  transportFailed
-} from "./internal/heads.ts"
+import { acceptOf, handshakeError, type HeadersInput, readHead, toHeaders, transportFailed } from "./internal/heads.ts"
 import * as Link from "./internal/link.ts"
 import * as Stream from "./internal/stream.ts"
-import { type Connection, Transport, TransportServer } from "./Transport.ts"
+import {
+  type Connection,
+  isTransportError,
+  Transport,
+  TransportServer,
+  type TransportServerError
+} from "./Transport.ts"
 import * as WebSocketConfig from "./WebSocketConfig.ts"
 import * as WebSocketError from "./WebSocketError.ts"
 import { WebSocketStream } from "./WebSocketStream.ts"
@@ -148,7 +145,7 @@ export class WebSocketServer extends Context.Service<WebSocketServer, {
    */
   readonly run: <E, R>(
     handler: Effect.Effect<unknown, E, R>
-  ) => Effect.Effect<never, SocketServerError, Exclude<R, WebSocketStream | Scope.Scope>>
+  ) => Effect.Effect<never, TransportServerError, Exclude<R, WebSocketStream | Scope.Scope>>
 
   /** How many connections are open, those that are closing counted. */
   readonly connections: Effect.Effect<number>
@@ -262,7 +259,7 @@ const readRequest = <R>(
         leftover: rest
       })))
     }),
-    Effect.mapError((error) => isSocketError(error) ? Declining.lost(error) : Declining.broken(error))
+    Effect.mapError((error) => isTransportError(error) ? Declining.lost(error) : Declining.broken(error))
   )
 
 interface Decision {
@@ -361,7 +358,7 @@ const runOn = <R>(
   desk: Desk,
   config: WebSocketConfig.WebSocketConfig,
   serve: (transport: Connection) => Effect.Effect<void, never, R>
-): Effect.Effect<never, SocketServerError, R> =>
+): Effect.Effect<never, TransportServerError, R> =>
   Effect.uninterruptibleMask((restore) =>
     Effect.flatMap(
       Effect.forkDetach(transports.run(serve)),

@@ -14,7 +14,6 @@ import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import type { SocketError } from "effect/socket/Socket"
 import * as Transport from "../Transport.ts"
 import * as WebSocketError from "../WebSocketError.ts"
 import type { State } from "../WebSocketStream.ts"
@@ -132,7 +131,7 @@ export class Closing {
   }
 
   /** Nothing can be sent any more. What the peer has sent may still be there, and say why. */
-  onWriteFailed(error: SocketError): void {
+  onWriteFailed(error: Transport.TransportError): void {
     this.#lose(error)
     if (this.#ownClose === "pending") this.#ownClose = "lost"
     this.#leaveOpen()
@@ -141,7 +140,7 @@ export class Closing {
   }
 
   /** Nothing will arrive any more. */
-  onTransportEnd(error: SocketError): void {
+  onTransportEnd(error: Transport.TransportError): void {
     this.#lose(error)
     this.#leaveOpen()
     this.#peerEnded = true
@@ -151,7 +150,7 @@ export class Closing {
     if (failed || !answering) this.#finish(failed ? "abort" : "release")
   }
 
-  #lose(error: SocketError): void {
+  #lose(error: Transport.TransportError): void {
     const known = this.#failure !== undefined || this.#status !== undefined ||
       this.#parts.connection.received !== undefined
     if (known || Transport.endOf(error) !== "Failed") return

@@ -9,7 +9,7 @@ import * as Cause from "effect/Cause"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
-import type { SocketError } from "effect/socket/Socket"
+import type { TransportError } from "../Transport.ts"
 import type { WebSocketConfig } from "../WebSocketConfig.ts"
 import * as WebSocketError from "../WebSocketError.ts"
 import { handshakeError, type HeadersInput, ruleBroken, toHeaders, transportFailed } from "./heads.ts"
@@ -40,7 +40,7 @@ export const declined = (error: WebSocketError.HandshakeError, refusal?: Handsha
  *
  * @internal
  */
-export const lost = (error: SocketError): Declined => declined(transportFailed(error))
+export const lost = (error: TransportError): Declined => declined(transportFailed(error))
 
 /**
  * The request breaks a rule.
@@ -107,7 +107,7 @@ export const refuse = (
   refusal: Handshake.Refusal,
   config: WebSocketConfig
 ): Effect.Effect<void> => {
-  const drain: Effect.Effect<never, SocketError> = Effect.flatMap(link.pull, () => drain)
+  const drain: Effect.Effect<never, TransportError> = Effect.flatMap(link.pull, () => drain)
   return Effect.fromResult(Handshake.encodeRefusal(refusal)).pipe(
     Effect.flatMap((bytes) => link.writer.write(bytes)),
     Effect.andThen(link.halfClose),

@@ -17,8 +17,8 @@ import * as Exit from "effect/Exit"
 import * as Metric from "effect/Metric"
 import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
-import * as Socket from "effect/socket/Socket"
 import * as Entropy from "../Entropy.ts"
+import * as Transport from "../Transport.ts"
 import type { WebSocketConfig } from "../WebSocketConfig.ts"
 import * as WebSocketError from "../WebSocketError.ts"
 import type { ControlFrame, Handshake, State } from "../WebSocketStream.ts"
@@ -71,10 +71,10 @@ const pingRoundTrip = Metric.timer("websocket_ping_round_trip", {
 })
 
 // A transport that dies has failed: a defect there must not leave readers waiting.
-const transportError = (cause: Cause.Cause<Socket.SocketError>): Socket.SocketError =>
+const transportError = (cause: Cause.Cause<Transport.TransportError>): Transport.TransportError =>
   Result.getOrElse(
     Cause.findError(cause),
-    () => new Socket.SocketError({ reason: new Socket.SocketReadError({ cause: Cause.squash(cause) }) })
+    () => Transport.readFailed(Cause.squash(cause))
   )
 
 const makeConnection = ({ config, role }: Options, entropy: Entropy.Entropy, contexts?: Contexts): Connection => {
@@ -222,7 +222,7 @@ export class Driver {
   }
 
   #read(leftover: Uint8Array): Effect.Effect<void> {
-    const loop: Effect.Effect<never, Socket.SocketError> = Effect.flatMap(
+    const loop: Effect.Effect<never, Transport.TransportError> = Effect.flatMap(
       this.#link.pull,
       (chunks) => Effect.flatMap(this.#takeChunks(chunks, 0), () => loop)
     )

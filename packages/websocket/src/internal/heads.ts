@@ -10,7 +10,7 @@ import { sha1 } from "@noble/hashes/legacy.js"
 import * as Effect from "effect/Effect"
 import * as Base64 from "effect/encoding/Base64"
 import * as Result from "effect/Result"
-import type { SocketError } from "effect/socket/Socket"
+import type { TransportError } from "../Transport.ts"
 import type { WebSocketConfig } from "../WebSocketConfig.ts"
 import * as WebSocketError from "../WebSocketError.ts"
 import type { Link } from "./link.ts"
@@ -45,7 +45,7 @@ export const handshakeError = (reason: WebSocketError.HandshakeError["reason"]):
  *
  * @internal
  */
-export const transportFailed = (cause: SocketError): WebSocketError.HandshakeError =>
+export const transportFailed = (cause: TransportError): WebSocketError.HandshakeError =>
   handshakeError(new WebSocketError.TransportFailed({ cause }))
 
 /**
@@ -62,13 +62,6 @@ export const ruleBroken = (side: "request" | "response", error: HandshakeRule): 
       : new WebSocketError.InvalidResponse({ rule, section })
   )
 }
-
-/**
- * Whether it was the transport that failed, and not the peer that broke a rule.
- *
- * @internal
- */
-export const isSocketError = (error: SocketError | HandshakeRule): error is SocketError => error._tag === "SocketError"
 
 /**
  * Sec-WebSocket-Accept for a key, RFC 6455 section 4.2.2.
@@ -101,7 +94,7 @@ export const readHead = <K extends keyof HttpHead.Heads>(
   kind: K,
   config: WebSocketConfig,
   leftover: Uint8Array = none
-): Effect.Effect<HttpHead.Parsed<HttpHead.Heads[K]>, SocketError | HandshakeRule> => {
+): Effect.Effect<HttpHead.Parsed<HttpHead.Heads[K]>, TransportError | HandshakeRule> => {
   const parser = HttpHead.makeParser(kind, config)
   const parse = (chunks: ReadonlyArray<Uint8Array>): ReturnType<typeof parser.push> => {
     for (let i = 0; i < chunks.length; i++) {
@@ -114,7 +107,7 @@ export const readHead = <K extends keyof HttpHead.Heads>(
     const parsed = parse(chunks)
     return parsed === undefined ? next() : Effect.fromResult(parsed)
   }
-  const next = (): Effect.Effect<HttpHead.Parsed<HttpHead.Heads[K]>, SocketError | HandshakeRule> =>
+  const next = (): Effect.Effect<HttpHead.Parsed<HttpHead.Heads[K]>, TransportError | HandshakeRule> =>
     Effect.flatMap(link.pull, settle)
   return leftover.length === 0 ? next() : settle([leftover])
 }

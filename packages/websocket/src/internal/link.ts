@@ -9,7 +9,6 @@ import * as Exit from "effect/Exit"
 import type * as NetAddress from "effect/net/NetAddress"
 import * as Scheduler from "effect/Scheduler"
 import * as Scope from "effect/Scope"
-import type { SocketError } from "effect/socket/Socket"
 import * as Transport from "../Transport.ts"
 
 /**
@@ -18,7 +17,7 @@ import * as Transport from "../Transport.ts"
  * @internal
  */
 export interface Link {
-  readonly pull: Effect.Effect<NonEmptyReadonlyArray<Uint8Array>, SocketError>
+  readonly pull: Effect.Effect<NonEmptyReadonlyArray<Uint8Array>, Transport.TransportError>
   readonly writer: Transport.Writer
   readonly peerAddress: NetAddress.SocketAddress | undefined
   /** Ends this side, after what was written. */
@@ -34,7 +33,10 @@ export interface Link {
  *
  * @internal
  */
-export const open = (transport: Transport.Connection, scope: Scope.Closeable): Effect.Effect<Link, SocketError> =>
+export const open = (
+  transport: Transport.Connection,
+  scope: Scope.Closeable
+): Effect.Effect<Link, Transport.TransportError> =>
   Effect.suspend(() => {
     const writerScope = Scope.forkUnsafe(scope)
     const opened = Effect.flatMap(

@@ -17,8 +17,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import * as Result from "effect/Result"
-import * as Socket from "effect/socket/Socket"
-import type { Writer } from "../Transport.ts"
+import * as Transport from "../Transport.ts"
 import type { WriteError } from "../WebSocketError.ts"
 
 /**
@@ -101,12 +100,14 @@ export interface Events {
   /** The transport has accepted the Close frame. */
   readonly onCloseSent: () => void
   /** The transport has failed. */
-  readonly onFailure: (error: Socket.SocketError) => void
+  readonly onFailure: (error: Transport.TransportError) => void
   /** A message was compressed, or a part of one. */
   readonly onCompressed: () => void
   /** The error of writes once nothing more is sent. */
   readonly closedError: () => WriteError
-  readonly runFork: (effect: Effect.Effect<void, Socket.SocketError>) => Fiber.Fiber<void, Socket.SocketError>
+  readonly runFork: (
+    effect: Effect.Effect<void, Transport.TransportError>
+  ) => Fiber.Fiber<void, Transport.TransportError>
 }
 
 // Most bytes of small frames that are handed over together.
@@ -119,11 +120,11 @@ const maxBatch = 64 * 1024
  */
 export class Outbox {
   readonly #connection: Connection
-  readonly #writer: Writer
+  readonly #writer: Transport.Writer
   readonly #events: Events
   readonly #fragmentSize: number
   readonly #batchSize: number
-  #handing: Fiber.Fiber<void, Socket.SocketError> | undefined
+  #handing: Fiber.Fiber<void, Transport.TransportError> | undefined
   #busy = false
   #ended = false
   #close: CloseFrame | undefined
@@ -133,7 +134,7 @@ export class Outbox {
   #handed: Control | undefined
   #sending: Sending | undefined
 
-  constructor(connection: Connection, writer: Writer, fragmentSize: number, events: Events) {
+  constructor(connection: Connection, writer: Transport.Writer, fragmentSize: number, events: Events) {
     this.#connection = connection
     this.#writer = writer
     this.#events = events
@@ -323,7 +324,7 @@ export class Outbox {
     if (this.#writer.offerUnsafe?.(frame) === true) return accepted()
     this.#busy = true
     const fiber = this.#events.runFork(this.#writer.write(frame))
-    const settle = (exit: Exit.Exit<void, Socket.SocketError>) => {
+    const settle = (exit: Exit.Exit<void, Transport.TransportError>) => {
       this.#handing = undefined
       if (Exit.isFailure(exit)) return this.#onFailure(exit.cause)
       this.#busy = false
@@ -338,11 +339,11 @@ export class Outbox {
     })
   }
 
-  #onFailure(cause: Cause.Cause<Socket.SocketError>): void {
+  #onFailure(cause: Cause.Cause<Transport.TransportError>): void {
     if (this.#ended) return
     const failure = cause.reasons.find(Cause.isFailReason)
     this.#events.onFailure(
-      failure?.error ?? new Socket.SocketError({ reason: new Socket.SocketWriteError({ cause: Cause.squash(cause) }) })
+      failure?.error ?? Transport.writeFailed(Cause.squash(cause))
     )
   }
 }

@@ -18,7 +18,6 @@ import * as Effect from "effect/Effect"
 import type * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import type * as Sink from "effect/Sink"
-import type { SocketServerError } from "effect/socket/SocketServer"
 import type * as Stream from "effect/Stream"
 import { describe, expect, it } from "tstyche"
 
@@ -45,7 +44,9 @@ describe("writing", () => {
 
   it("a message lives in a scope and its parts do not", () => {
     expect(stream.message("text")).type.toBe<Effect.Effect<MessageWriter, WriteError, Scope.Scope>>()
-    expect<MessageWriter["write"]>().type.toBe<(part: Payload) => Effect.Effect<number, WriteError>>()
+    expect<ReturnType<MessageWriter["write"]>>().type.toBe<Effect.Effect<number, WriteError>>()
+    expect<Parameters<MessageWriter["write"]>>().type.toBeAssignableFrom<[part: Payload]>()
+    expect<ReturnType<MessageWriter["finish"]>>().type.toBe<Effect.Effect<number, WriteError>>()
   })
 
   it("writeStream fails and needs as its parts do, and closes its scope itself", () => {
@@ -141,7 +142,7 @@ describe("WebSocketServer", () => {
     expect(WebSocketServer.serve(handler)).type.toBe<
       Layer.Layer<never, never, WebSocketServer.WebSocketServer | Rooms>
     >()
-    expect(server.run(handler)).type.toBe<Effect.Effect<never, SocketServerError, Rooms>>()
+    expect(server.run(handler)).type.toBe<Effect.Effect<never, Transport.TransportServerError, Rooms>>()
   })
 
   it("one handler runs under a server and a client alike", () => {

@@ -17,7 +17,9 @@ describe("Connection", () => {
     expect<ReturnType<Connection.Connection["sendPing"]>>().type.toBe<Sent>()
     expect<ReturnType<Connection.Connection["sendPong"]>>().type.toBe<Sent>()
     expect<ReturnType<Connection.Connection["sendClose"]>>().type.toBe<Sent>()
-    expect<Connection.SendError["rule"]>().type.toBe<"AfterClose" | "TypeChanged" | "ControlTooLong" | "InvalidClose">()
+    expect<Connection.SendError["rule"]>().type.toBe<
+      "AfterClose" | "TypeChanged" | "CompressionChanged" | "ControlTooLong" | "InvalidClose"
+    >()
   })
 
   it("receives without failing: a violation is an event", () => {

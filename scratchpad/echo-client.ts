@@ -15,6 +15,7 @@
  * With `--cases` the URL is that of a fuzzing server, such as Autobahn's: every case it counts is run, each on a
  * connection of its own, and in the end it is told to write its report. The last line is about that last connection.
  */
+import * as NodeDeflate from "@effect-websocket/platform-node/NodeDeflate"
 import * as NodeWebSocketClient from "@effect-websocket/platform-node/NodeWebSocketClient"
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import * as NodeServices from "@effect/platform-node/NodeServices"
@@ -49,6 +50,7 @@ const options = {
   url: Argument.String("url").pipe(Argument.withDescription("ws:, wss:, or ws+unix:PATH")),
   mode: Options.mode,
   limits: Options.limits,
+  compression: Options.compression,
   closeAfter: Flag.Int("close-after").pipe(
     Flag.withMetavar("N"),
     Flag.withDescription("Close with 1000 after N messages"),
@@ -93,7 +95,8 @@ const session = (
   const config = Options.toConfig(input.limits)
   const { headers, subprotocols } = input
   const tls = { ca: Option.getOrUndefined(input.ca) }
-  return NodeWebSocketClient.connect({ url, headers, subprotocols, config, tls }).pipe(
+  const permessageDeflate = Options.toPermessageDeflate(input.compression)
+  return NodeWebSocketClient.connect({ url, headers, subprotocols, config, permessageDeflate, tls }).pipe(
     Effect.flatMap((stream) =>
       Effect.matchEffect(use(stream), {
         onSuccess: () => Effect.map(stream.closed, (status) => outcome(status, undefined)),
@@ -101,7 +104,8 @@ const session = (
       })
     ),
     Effect.catch((error) => Effect.succeed(outcome(undefined, error))),
-    Effect.scoped
+    Effect.scoped,
+    Effect.provide(NodeDeflate.layer)
   )
 }
 

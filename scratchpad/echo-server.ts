@@ -9,6 +9,7 @@
  * it takes nobody in any more, tells every peer 1001, and exits with 0. A second signal does not hurry it: handlers
  * have 10 seconds. `--log-level debug` shows what went wrong with single connections.
  */
+import * as NodeDeflate from "@effect-websocket/platform-node/NodeDeflate"
 import * as NodeTransportServer from "@effect-websocket/platform-node/NodeTransportServer"
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import * as NodeServices from "@effect/platform-node/NodeServices"
@@ -41,7 +42,8 @@ const options = {
   cert: Flag.FileText("tls-cert").pipe(Flag.withDescription("Certificate chain, PEM"), Flag.optional),
   key: Flag.FileText("tls-key").pipe(Flag.withDescription("Private key, PEM"), Flag.optional),
   mode: Options.mode,
-  limits: Options.limits
+  limits: Options.limits,
+  compression: Options.compression
 }
 
 const handler = (mode: Echo.Mode) =>
@@ -59,7 +61,11 @@ const serve = Effect.fnUntraced(function*(input: Command.Command.Config.Infer<ty
     onNone: () => ({ host: input.host, port: input.port }),
     onSome: (path) => ({ path })
   })
-  const server = WebSocketServer.make({ origins: "any", config: Options.toConfig(input.limits) })
+  const server = WebSocketServer.make({
+    origins: "any",
+    config: Options.toConfig(input.limits),
+    permessageDeflate: Options.toPermessageDeflate(input.compression)
+  })
   const announce = Effect.tap(
     server,
     ({ address }) => Console.log(`listening on ${urlOf(address, identity !== undefined)}`)
@@ -67,7 +73,8 @@ const serve = Effect.fnUntraced(function*(input: Command.Command.Config.Infer<ty
   return yield* Layer.launch(
     WebSocketServer.serve(handler(input.mode)).pipe(
       Layer.provide(Layer.effect(WebSocketServer.WebSocketServer, announce)),
-      Layer.provide(Layer.effect(TransportServer, NodeTransportServer.make({ ...target, tls: identity })))
+      Layer.provide(Layer.effect(TransportServer, NodeTransportServer.make({ ...target, tls: identity }))),
+      Layer.provide(NodeDeflate.layer)
     )
   )
 })

@@ -244,13 +244,41 @@ export class Connection {
     fin: boolean,
     flush: boolean
   ): Result.Result<Uint8Array | undefined, SendError> {
+    const compressed = this.deflatePart(type, payload, fin, flush)
+    if (Result.isFailure(compressed)) return Result.fail(compressed.failure)
+    return compressed.success.length === 0 ? nothingYet : this.sendDeflated(type, compressed.success, fin)
+  }
+
+  /**
+   * Compresses one part of a message and gives what `sendDeflated` is to send of
+   * it, as one frame or more, before anything else of a message is sent. It may be
+   * nothing, where the part is not the last and not flushed.
+   */
+  deflatePart(
+    type: MessageType,
+    payload: Uint8Array,
+    fin: boolean,
+    flush: boolean
+  ): Result.Result<Uint8Array, SendError> {
     const refused = this.#startPart(type, true)
     if (refused !== undefined) return refused
     const { deflater } = this.#deflate!
-    const compressed = fin ? deflater.finish(payload) : deflater.part(payload, flush)
-    if (compressed.length > 0) return Result.succeed(this.#encodePart(type, compressed, fin, reservedBit))
     this.#sending = type
-    return nothingYet
+    return Result.succeed(fin ? deflater.finish(payload) : deflater.part(payload, flush))
+  }
+
+  /**
+   * Encodes compressed bytes of a message as one frame: those of `deflatePart`, or
+   * of a message that was compressed elsewhere and without context.
+   */
+  sendDeflated(type: MessageType, compressed: Uint8Array, fin: boolean): Result.Result<Uint8Array, SendError> {
+    const isForeign = this.#sending === undefined
+    const refused = this.#startPart(type, true)
+    if (refused !== undefined) return refused
+    // It goes through the peer's window and not through that of our compressor. What this one would refer to is further
+    // back there than it knows, so the next message must refer to nothing; the peer need not be told of that.
+    if (isForeign) this.#deflate!.deflater.forget()
+    return Result.succeed(this.#encodePart(type, compressed, fin, reservedBit))
   }
 
   /** Encodes a Ping, section 5.5.2. */

@@ -136,6 +136,14 @@ export class MessageDeflater {
   }
 
   /**
+   * Forgets what was deflated, between messages: the next refers to none before
+   * it. For a message of the same direction that was deflated elsewhere.
+   */
+  forget(): void {
+    this.#deflater?.reset()
+  }
+
+  /**
    * Frees the context between messages, and does nothing inside one. The next
    * message refers to none before it, which is right whatever was agreed.
    */

@@ -24,7 +24,13 @@ import type * as Duration from "effect/Duration"
  *
  * Everything is synchronous: what a message costs is spent where it is sent or
  * received, and nothing waits in queues with memory held. Whoever must not stop
- * the event loop for a long message hands it over in parts.
+ * the event loop for a long message hands it over in parts, as connections do.
+ *
+ * There is no limit of the compression ratio: inflating stops at the byte that
+ * passes `maxMessageSize`, and no more than 4 KiB of the wire are inflated, to at
+ * most 1032 times as much, before `readBuffer` is looked at. A ratio would refuse
+ * honest messages, since one of all blanks has the ratio of a bomb, and hold no
+ * memory that these two do not.
  *
  * **Example** (Compressing two messages that share a context)
  *
@@ -74,7 +80,8 @@ export interface Options extends PerMessageDeflate.Options {
   /**
    * Time without a compressed message after which a context is freed, as far as
    * what was agreed lets it: the compressor's always, the decompressor's where the
-   * peer keeps none either. Default 60 seconds.
+   * peer keeps none either. It is looked at once in that time, so that it may take
+   * twice as long. Default 60 seconds.
    */
   readonly releaseAfter?: Duration.Input | undefined
 }

@@ -23,6 +23,7 @@ import type * as NetAddress from "effect/net/NetAddress"
 import type * as Scope from "effect/Scope"
 import type * as Sink from "effect/Sink"
 import type * as Stream from "effect/Stream"
+import type { PreparedMessage } from "./PreparedMessage.ts"
 import type { CloseStatus, ReadError, WriteError } from "./WebSocketError.ts"
 
 /**
@@ -32,6 +33,14 @@ import type { CloseStatus, ReadError, WriteError } from "./WebSocketError.ts"
  * @since 1.0.0
  */
 export type Payload = string | Uint8Array
+
+/**
+ * A whole message to be sent, as it is or prepared for many connections.
+ *
+ * @category models
+ * @since 1.0.0
+ */
+export type Sendable = Payload | PreparedMessage
 
 /**
  * What was agreed before the first message, RFC 6455 section 4.
@@ -204,13 +213,13 @@ export class WebSocketStream extends Context.Service<WebSocketStream, {
    * wire. After that the frame in progress goes out whole; when more were to
    * follow, later messages fail with `MessageAborted`.
    */
-  readonly write: (message: Payload, options?: WriteOptions) => Effect.Effect<number, WriteError>
+  readonly write: (message: Sendable, options?: WriteOptions) => Effect.Effect<number, WriteError>
 
   /**
    * Sends messages in order, small ones together in one go, and returns the
    * size of all payloads in bytes. No other message comes between them.
    */
-  readonly writeAll: (messages: ReadonlyArray<Payload>, options?: WriteOptions) => Effect.Effect<number, WriteError>
+  readonly writeAll: (messages: ReadonlyArray<Sendable>, options?: WriteOptions) => Effect.Effect<number, WriteError>
 
   /**
    * Begins a message that is written in parts, from any fiber. Leaving the
@@ -231,7 +240,7 @@ export class WebSocketStream extends Context.Service<WebSocketStream, {
   ) => Effect.Effect<number, WriteError | E, R>
 
   /** Sends every element as one message, chunk by chunk with `writeAll`. */
-  readonly sink: (options?: WriteOptions) => Sink.Sink<void, Payload, never, WriteError>
+  readonly sink: (options?: WriteOptions) => Sink.Sink<void, Sendable, never, WriteError>
 
   /** The next part of a message, as soon as there is one. */
   readonly readSome: Effect.Effect<MessagePart, ReadError>

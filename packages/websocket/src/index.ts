@@ -11,6 +11,11 @@ export * as Entropy from "./Entropy.ts"
 /**
  * @since 1.0.0
  */
+export * as PreparedMessage from "./PreparedMessage.ts"
+
+/**
+ * @since 1.0.0
+ */
 export * as Transport from "./Transport.ts"
 
 /**

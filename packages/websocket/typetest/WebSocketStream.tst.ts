@@ -8,6 +8,7 @@ import {
   type MessageStream,
   type MessageWriter,
   type Payload,
+  type Sendable,
   type State,
   WebSocketStream
 } from "effect-websocket/WebSocketStream"
@@ -37,7 +38,7 @@ describe("writing", () => {
     expect(stream.writeSome(false, "a")).type.toBe<Effect.Effect<number, WriteError>>()
     expect(stream.write(new Uint8Array(1), { type: "text" })).type.toBe<Effect.Effect<number, WriteError>>()
     expect(stream.writeAll(["a", new Uint8Array(1)])).type.toBe<Effect.Effect<number, WriteError>>()
-    expect(stream.sink()).type.toBe<Sink.Sink<void, Payload, never, WriteError>>()
+    expect(stream.sink()).type.toBe<Sink.Sink<void, Sendable, never, WriteError>>()
     expect(stream.pong()).type.toBe<Effect.Effect<void, WriteError>>()
     expect(stream.ping()).type.toBe<Effect.Effect<Duration.Duration, WriteError>>()
   })

@@ -62,6 +62,7 @@ export class Contexts {
   readonly #alarm: Alarm
   readonly #releaseAfter: number
   #used = false
+  #stopped = false
 
   constructor(role: Role, maxMessageSize: number, { agreement, codec, options }: Compression, alarm: Alarm) {
     const { level, memLevel, releaseAfter } = options
@@ -76,10 +77,11 @@ export class Contexts {
   /** Something may have been compressed or decompressed. */
   use(): void {
     this.#used = true
-    if (this.#alarm.left === undefined) this.#watch()
+    if (!this.#stopped && this.#alarm.left === undefined) this.#watch()
   }
 
   stop(): void {
+    this.#stopped = true
     this.#alarm.clear()
   }
 

@@ -6,6 +6,7 @@
  */
 import type * as CloseCode from "@effect-websocket/protocol/CloseCode"
 import { Connection, type Event } from "@effect-websocket/protocol/Connection"
+import { directionFrom } from "@effect-websocket/protocol/PerMessageDeflate"
 import * as ProtocolError from "@effect-websocket/protocol/ProtocolError"
 import type { NonEmptyReadonlyArray } from "effect/Array"
 import * as Cause from "effect/Cause"
@@ -66,6 +67,10 @@ const violationReason = (error: ProtocolError.ProtocolError): WebSocketError.Rea
 
 const defaultThreshold = 1024
 
+// A byte stands for up to 1032 when it is inflated. So many are received, in bytes, before the inbox is looked at and
+// others have their turn.
+const inflateSize = 4096
+
 const pingRoundTrip = Metric.timer("websocket_ping_round_trip", {
   description: "Time from a WebSocket Ping to its Pong"
 })
@@ -98,6 +103,8 @@ export class Driver {
   readonly pings: Pings
   /** Shortest message that is compressed, in bytes; `undefined` where none is. */
   readonly compressFrom: number | undefined
+  /** Window of the messages that this side compresses, base-2 logarithm of its bytes; 0 where none is compressed. */
+  readonly sendWindowBits: number
 
   readonly #link: Link
   readonly #connection: Connection
@@ -117,6 +124,7 @@ export class Driver {
     this.context = context
     this.#link = link
     this.compressFrom = compression && (compression.options.threshold ?? defaultThreshold)
+    this.sendWindowBits = compression === undefined ? 0 : directionFrom(role, compression.agreement).windowBits
     this.#contexts = compression &&
       new Contexts(role, config.maxMessageSize, compression, new Alarm(deadlines, context))
     this.#connection = makeConnection(options, entropy, this.#contexts)
@@ -238,9 +246,22 @@ export class Driver {
       this.#liveness.heard()
       for (let i = from; i < chunks.length; i++) {
         if (this.#full) return Effect.andThen(this.#awaitRoom, this.#takeChunks(chunks, i))
-        this.#receive(chunks[i]!)
+        const chunk = chunks[i]!
+        if (this.#contexts !== undefined && chunk.length > inflateSize) {
+          return Effect.andThen(this.#takeSlices(chunk, 0), this.#takeChunks(chunks, i + 1))
+        }
+        this.#receive(chunk)
       }
       return this.#full ? this.#awaitRoom : Effect.void
+    })
+  }
+
+  #takeSlices(chunk: Uint8Array, from: number): Effect.Effect<void> {
+    return Effect.suspend(() => {
+      if (this.#full) return Effect.andThen(this.#awaitRoom, this.#takeSlices(chunk, from))
+      const end = from + inflateSize
+      this.#receive(chunk.subarray(from, end))
+      return end < chunk.length ? Effect.andThen(Effect.yieldNow, this.#takeSlices(chunk, end)) : Effect.void
     })
   }
 

@@ -51,6 +51,7 @@ export class Liveness {
   /** Whether anything has arrived since the last keep-alive ping. */
   #heard = false
   #paused = false
+  #stopped = false
   /** Milliseconds that the message had left when reading paused. */
   #messageLeft: number | undefined
 
@@ -72,6 +73,7 @@ export class Liveness {
   }
 
   stop(): void {
+    this.#stopped = true
     this.#idle.clear()
     this.#keepAlive.clear()
     this.#message.clear()
@@ -86,7 +88,8 @@ export class Liveness {
 
   /** How far messages have come: one is being received (`receiving`), and one has ended since the last call (`ended`). */
   progress(receiving: boolean, ended: boolean): void {
-    if (this.#messageTimeout === Infinity) return
+    // what was held back while the transport was not read may come behind the end
+    if (this.#stopped || this.#messageTimeout === Infinity) return
     if (ended) this.#message.clear()
     if (receiving && this.#message.left === undefined) this.#watchMessage(this.#messageTimeout)
   }

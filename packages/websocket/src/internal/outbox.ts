@@ -30,6 +30,8 @@ export interface Outgoing {
   readonly bytes: Uint8Array
   /** Whether the message is compressed, all of it. */
   readonly compress: boolean
+  /** All of the message, compressed without context: sent in place of its bytes. */
+  readonly deflated?: Uint8Array | undefined
 }
 
 /**
@@ -43,6 +45,8 @@ export interface Control {
   /** Called when the transport has accepted it, or when it cannot be sent. */
   readonly done: (exit: Exit.Exit<void, WriteError>) => void
 }
+
+const nothing = new Uint8Array(0)
 
 /**
  * Messages to be sent one after another, or one part of a message, and how far
@@ -58,8 +62,10 @@ export class Data {
   readonly size: number
   /** The message in progress. */
   index = 0
-  /** How many of its bytes were framed. */
+  /** How many of its bytes were framed, or given to the compressor. */
   offset = 0
+  /** What the compressor made of them and was not framed yet. */
+  deflated: Uint8Array = nothing
 
   constructor(messages: ReadonlyArray<Outgoing>, fin: boolean, flush: boolean = false) {
     this.messages = messages
@@ -75,12 +81,15 @@ export class Data {
 
   /** Whether it was cut off inside a payload. */
   get isTorn(): boolean {
-    return this.offset > 0
+    return this.offset > 0 || this.deflated.length > 0
   }
 
-  /** Whether what comes next is compressed. */
-  get compresses(): boolean {
-    return this.messages[this.index]?.compress === true
+  /** Whether the message in progress, of `length` bytes, is framed; then goes on to the next. */
+  endsAt(length: number): boolean {
+    if (this.offset < length || this.deflated.length > 0) return false
+    this.index++
+    this.offset = 0
+    return true
   }
 }
 
@@ -124,6 +133,8 @@ export class Outbox {
   readonly #events: Events
   readonly #fragmentSize: number
   readonly #batchSize: number
+  /** Most bytes that are compressed without letting others have their turn. */
+  readonly #compressSize: number
   #handing: Fiber.Fiber<void, Transport.TransportError> | undefined
   #busy = false
   #ended = false
@@ -133,6 +144,8 @@ export class Outbox {
   /** The control frame that the transport has and did not accept yet. */
   #handed: Control | undefined
   #sending: Sending | undefined
+  /** Whether the frames that are handed over were compressed now. */
+  #compressed = false
 
   constructor(connection: Connection, writer: Transport.Writer, fragmentSize: number, events: Events) {
     this.#connection = connection
@@ -140,6 +153,7 @@ export class Outbox {
     this.#events = events
     this.#fragmentSize = fragmentSize === 0 ? Infinity : fragmentSize
     this.#batchSize = Math.min(this.#fragmentSize, maxBatch)
+    this.#compressSize = fragmentSize === 0 ? Infinity : maxBatch
   }
 
   /** Whether nothing but a Close frame can be sent any more. */
@@ -257,16 +271,25 @@ export class Outbox {
 
   #sendData(sending: Sending): void {
     const { data, done } = sending
-    const compresses = data.compresses
-    this.#hand(this.#nextFrames(data), () => {
+    let frames: Uint8Array | undefined
+    try {
+      frames = this.#nextFrames(data)
+    } catch (defect) {
+      // A codec that dies has left the peer's context behind: nothing can follow.
+      return this.#onFailure(Cause.die(defect))
+    }
+    this.#hand(Result.succeed(frames), () => {
       if (this.#sending !== sending || !data.isFramed) return
       this.#sending = undefined
       done(Exit.succeed(data.size))
     })
-    if (compresses) {
-      this.#events.onCompressed()
-      if (!data.isFramed && !this.#busy) this.#rest()
-    }
+    if (this.#compressed) this.#onCompressed(data)
+  }
+
+  #onCompressed(data: Data): void {
+    this.#compressed = false
+    this.#events.onCompressed()
+    if (!data.isFramed && !this.#busy) this.#rest()
   }
 
   // Compressing holds the event loop; between two fragments others have their turn.
@@ -282,38 +305,55 @@ export class Outbox {
   }
 
   // Small messages go together, as long as a control frame waits no longer for it.
-  #nextFrames(data: Data): SendResult {
-    const first = this.#nextFrame(data)
+  #nextFrames(data: Data): Uint8Array | undefined {
     const frames: Array<Uint8Array> = []
-    let frame = Result.getOrThrow(first)
     let size = 0
-    for (;;) {
+    let taken = 0
+    do {
+      taken += this.#nextSize(data)
+      const frame = Result.getOrThrow(this.#nextFrame(data))
       if (frame !== undefined) frames.push(frame)
       size += frame?.length ?? 0
-      if (data.isFramed || size + this.#nextSize(data) > this.#batchSize || data.isTorn) break
-      frame = Result.getOrThrow(this.#nextFrame(data))
-    }
-    return frames.length === 1
-      ? Result.succeed(frames[0])
-      : Result.succeed(frames.length === 0 ? undefined : concat(frames, size))
+    } while (!data.isFramed && !data.isTorn && taken + this.#nextSize(data) <= this.#batchSize)
+    return frames.length < 2 ? frames[0] : concat(frames, size)
   }
 
+  // What is compressed counts with what goes in: that takes the time.
   #nextSize(data: Data): number {
-    const length = Math.min(data.messages[data.index]!.bytes.length - data.offset, this.#fragmentSize)
+    const { bytes, deflated } = data.messages[data.index]!
+    const length = Math.min((deflated ?? bytes).length - data.offset, this.#fragmentSize)
     return FrameEncoder.frameSize(length, this.#connection.role === "client")
   }
 
   #nextFrame(data: Data): SendResult {
-    const { bytes, compress, type } = data.messages[data.index]!
-    const end = Math.min(bytes.length, data.offset + this.#fragmentSize)
-    const payload = bytes.subarray(data.offset, end)
-    const last = end === bytes.length
-    data.offset = last ? 0 : end
-    if (last) data.index++
-    const fin = last && data.fin
-    return compress
-      ? this.#connection.sendCompressed(type, payload, fin, last && data.flush)
-      : this.#connection.sendPart(type, payload, fin)
+    const { bytes, compress, deflated, type } = data.messages[data.index]!
+    if (compress) return this.#nextCompressed(data)
+    const source = deflated ?? bytes
+    const payload = source.subarray(data.offset, data.offset + this.#fragmentSize)
+    data.offset += payload.length
+    const fin = data.endsAt(source.length) && data.fin
+    return deflated === undefined
+      ? this.#connection.sendPart(type, payload, fin)
+      : this.#connection.sendDeflated(type, payload, fin)
+  }
+
+  // The compressor gives nothing for many bytes and then much at once, so what it gives is cut.
+  #nextCompressed(data: Data): SendResult {
+    const { bytes, type } = data.messages[data.index]!
+    if (data.deflated.length === 0) data.deflated = this.#deflate(data)
+    const payload = data.deflated.subarray(0, this.#fragmentSize)
+    data.deflated = data.deflated.subarray(payload.length)
+    const fin = data.endsAt(bytes.length) && data.fin
+    return payload.length === 0 ? Result.succeed(undefined) : this.#connection.sendDeflated(type, payload, fin)
+  }
+
+  #deflate(data: Data): Uint8Array {
+    const { bytes, type } = data.messages[data.index]!
+    const payload = bytes.subarray(data.offset, data.offset + this.#compressSize)
+    data.offset += payload.length
+    this.#compressed = true
+    const last = data.offset === bytes.length
+    return Result.getOrThrow(this.#connection.deflatePart(type, payload, last && data.fin, last && data.flush))
   }
 
   // Until the transport has accepted a frame, and for ever when it fails, no

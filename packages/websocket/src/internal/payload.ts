@@ -43,6 +43,8 @@ export const encode = (
     return wrong(type, `the message is ${open.type} and this part is ${options.type}`)
   }
   if (typeof payload === "string") return encodeString(payload, fin, type, options, open)
+  // callers without types: a number would be a length, and another array's elements are not bytes
+  if (!(payload instanceof Uint8Array)) return wrong(type, "the payload is neither a string nor a Uint8Array")
   if (type === "binary") return { type, bytes: payload, utf8: Utf8.boundary, problem: undefined }
   const utf8 = Utf8.advance(open?.utf8 ?? Utf8.boundary, payload)
   return utf8 === Utf8.invalid || (fin && utf8 !== Utf8.boundary)

@@ -14,8 +14,9 @@ import type * as Fiber from "effect/Fiber"
 import * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 import * as Stream from "effect/Stream"
+import { PreparedMessage } from "../PreparedMessage.ts"
 import * as WebSocketError from "../WebSocketError.ts"
-import type { MessageWriter, Payload, WriteOptions } from "../WebSocketStream.ts"
+import type { MessageWriter, Payload, Sendable, WriteOptions } from "../WebSocketStream.ts"
 import type { Driver } from "./driver.ts"
 import { Data, type Outgoing } from "./outbox.ts"
 import * as OutgoingPayload from "./payload.ts"
@@ -67,15 +68,19 @@ export class Writing {
     })
   }
 
-  write(message: Payload, options?: WriteOptions): Write {
+  write(message: Sendable, options?: WriteOptions): Write {
     return this.writeAll([message], options)
   }
 
-  writeAll(messages: ReadonlyArray<Payload>, options?: WriteOptions): Write {
+  writeAll(messages: ReadonlyArray<Sendable>, options?: WriteOptions): Write {
     return Effect.withFiber((fiber) => {
       if (this.#open?.owner === fiber) return inProgress
       const outgoing: Array<Outgoing> = []
       for (const message of messages) {
+        if (message instanceof PreparedMessage) {
+          outgoing.push(this.#prepared(message, options))
+          continue
+        }
         const encoded = OutgoingPayload.encode(message, true, options)
         if (encoded.problem !== undefined) return invalid(encoded.problem)
         outgoing.push(this.#outgoing(encoded, this.#compresses(options, encoded.bytes.length)))
@@ -145,6 +150,11 @@ export class Writing {
 
   #outgoing({ bytes, type }: OutgoingPayload.Outgoing, compress: boolean): Outgoing {
     return { type, bytes, compress }
+  }
+
+  #prepared(message: PreparedMessage, options: WriteOptions | undefined): Outgoing {
+    const windowBits = options?.compress === false ? 0 : this.#driver.sendWindowBits
+    return { type: message.type, compress: false, ...message.outgoing(windowBits) }
   }
 
   #send(data: Data, isNew: boolean): Write {

@@ -167,7 +167,6 @@ const lwsCannot: Cannot = {
 
 const lwsServerCannot: Cannot = {
   ...lwsCannot,
-  "refused with 401": "refuses in HTTP/1.0, which our client takes for no answer to its request",
   "compressed, 9 bits both ways": "its server answers without the bits that it was asked for, which our client refuses"
 }
 

@@ -64,7 +64,7 @@ export interface RequestHead {
  * @since 1.0.0
  */
 export interface ResponseHead {
-  /** Such as `HTTP/1.1`; the parser gives no other. */
+  /** Such as `HTTP/1.1`; the parser gives no other, but `HTTP/1.0` where the status is not 101. */
   readonly version: string
   /** 100 to 599. */
   readonly status: number
@@ -248,7 +248,10 @@ const parseStatusLine = (line: string, headers: Headers): Result.Result<Response
   if (!/^HTTP\/\d\.\d$/.test(written) || !/^ [1-5]\d\d$/.test(status)) return fail("MalformedStartLine")
   // the space behind the status is left out by many servers whose reason is empty
   if ((line.length > 12 && line[12] !== " ") || !isValue(reason)) return fail("MalformedStartLine")
-  return checkVersion(written, { version, status: Number(status), reason, headers })
+  // a server that refuses may speak 1.0, and what it says is still what it says; it cannot switch protocols
+  const refuses = written === "HTTP/1.0" && status !== " 101"
+  const head = { version: refuses ? written : version, status: Number(status), reason, headers }
+  return refuses ? Result.succeed(head) : checkVersion(written, head)
 }
 
 const parseHeader = (line: string): Result.Result<Headers[number], HandshakeError> => {

@@ -237,7 +237,13 @@ describe("RFC 9112 section 3", () => {
   it.each(["HTTP/1.0", "HTTP/0.9", "HTTP/1.2", "HTTP/2.0", "HTTP/9.9"])("knows %s as another version", (version) => {
     const refused = failure("UnsupportedHttpVersion", 505)
     assert.deepStrictEqual(parse("request", `GET / ${version}\r\n`), refused)
-    assert.deepStrictEqual(parse("response", `${version} 200 OK\r\n`), refused)
+    assert.deepStrictEqual(parse("response", `${version} 101 Switching Protocols\r\n`), refused)
+  })
+
+  it("takes a refusal in HTTP/1.0, and no other answer in it", () => {
+    const refusal = parse("response", "HTTP/1.0 401 Unauthorized\r\nRetry-After: 5\r\n\r\n")
+    assert.deepNestedPropertyVal(refusal, "head.status", 401)
+    assert.deepNestedPropertyVal(refusal, "head.version", "HTTP/1.0")
   })
 
   it.each(["*", "/", "/a?b#c", "http://h/", "h:80", "/%00"])("takes any printable target: %s", (target) => {

@@ -12,7 +12,6 @@ import * as Layer from "effect/Layer"
 import * as NetAddress from "effect/net/NetAddress"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
-import * as Fs from "node:fs"
 import * as Os from "node:os"
 import * as Path from "node:path"
 import * as certificates from "./fixtures/certificates.ts"
@@ -31,7 +30,9 @@ const portOf = (server: WebSocketServer.WebSocketServer["Service"]): number => {
   return (server.address as NetAddress.InetAddress).port
 }
 
-const socketPath = () => Path.join(Fs.mkdtempSync(Path.join(Os.tmpdir(), "effect-websocket-")), "socket")
+let sockets = 0
+// The server removes it when its scope closes.
+const socketPath = () => Path.join(Os.tmpdir(), `effect-websocket-${process.pid}-${++sockets}.sock`)
 
 const places: ReadonlyArray<Place> = [
   {

@@ -162,7 +162,7 @@ const memory: Record<string, Test> = {
     Effect.gen(function*() {
       const { peer } = yield* connect(variant, { reads: false, toPeer: { capacity: 4096 } })
       const before = yield* aliveBytes
-      yield* flood(variant, peer, ping("x".repeat(100)), 9_000)
+      yield* flood(variant, peer, ping("x".repeat(100)), 9_999)
       yield* peer.send(ping("the last"))
       yield* settled
       assertCost((yield* aliveBytes) - before, mebibyte)
@@ -211,7 +211,7 @@ const floods: Record<string, Test> = {
       yield* Fiber.join(sending)
     })
   ),
-  "131000 empty messages that nobody reads stop the peer": all((variant) =>
+  "130000 empty messages that nobody reads stop the peer": all((variant) =>
     Effect.gen(function*() {
       const { peer, stream } = yield* connect(variant)
       const before = yield* aliveBytes
@@ -532,7 +532,7 @@ const handshakes: Record<string, Test> = {
       }
     })
   ),
-  "runs of a million blanks, quotes and commas are judged in time": once(() =>
+  "runs of 250000 blanks, quotes and commas are judged in time": once(() =>
     Effect.sync(() => {
       const n = 250_000
       const runs = [" ", "\t ", "\"", ",", ", ", ";", "\\\"", "a;", "a=\"", "a;b=\"\\"]

@@ -524,3 +524,12 @@ export const layerUnix = (
  */
 export const layerUrl = (url: string | URL, options?: DialOptions): Layer.Layer<Transport.Transport> =>
   layerOf(fromUrl(url, options))
+
+/**
+ * Provides the transports to where WebSocket URLs point.
+ *
+ * @category layers
+ * @since 1.0.0
+ */
+export const layerDialer = (options?: DialOptions): Layer.Layer<Transport.TransportDialer> =>
+  Layer.succeed(Transport.TransportDialer, { dial: (url) => fromUrl(url, options) })

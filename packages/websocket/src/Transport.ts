@@ -72,6 +72,22 @@ export interface Connection extends Socket.Socket {
 export class Transport extends Context.Service<Transport, Connection>()("effect-websocket/Transport") {}
 
 /**
+ * Opens transports to where URLs point, the next layer of a client that is told
+ * by its URL alone where to go.
+ *
+ * **Details**
+ *
+ * `dial` opens nothing itself: the connection it gives dials each time its reader
+ * is acquired. A URL that cannot be dialled fails then, with a `SocketOpenError`.
+ *
+ * @category services
+ * @since 1.0.0
+ */
+export class TransportDialer extends Context.Service<TransportDialer, {
+  readonly dial: (url: string | URL) => Connection
+}>()("effect-websocket/Transport/TransportDialer") {}
+
+/**
  * Accepts transports at an address, the next layer of a `WebSocketServer`.
  *
  * **Details**

@@ -30,7 +30,7 @@ import {
 import * as Link from "./internal/link.ts"
 import { ResponseBody } from "./internal/responseBody.ts"
 import * as Stream from "./internal/stream.ts"
-import { isTransportError, Transport, type TransportError } from "./Transport.ts"
+import { isTransportError, Transport, TransportDialer, type TransportError } from "./Transport.ts"
 import * as WebSocketConfig from "./WebSocketConfig.ts"
 import * as WebSocketError from "./WebSocketError.ts"
 import { WebSocketStream } from "./WebSocketStream.ts"
@@ -147,6 +147,31 @@ export const connect: <E = never, R = never>(
 )
 
 /**
+ * Dials where the URL points and connects, for as long as the scope is open.
+ *
+ * **Details**
+ *
+ * As `connect`, over the transport that the environment's `TransportDialer` has
+ * for the URL of this attempt.
+ *
+ * @category constructors
+ * @since 1.0.0
+ */
+export const dial = Effect.fnUntraced(
+  function*<E = never, R = never>(
+    options: ConnectOptions | Effect.Effect<ConnectOptions, E, R>
+  ): Effect.fn.Return<
+    WebSocketStream["Service"],
+    WebSocketError.HandshakeError | E,
+    TransportDialer | Scope.Scope | R
+  > {
+    const resolved = Effect.isEffect(options) ? yield* options : options
+    const dialer = yield* TransportDialer
+    return yield* Effect.provideService(connect(resolved), Transport, dialer.dial(resolved.url))
+  }
+)
+
+/**
  * Layer that connects, for as long as the layer lives.
  *
  * @category layers
@@ -156,6 +181,18 @@ export const layer = <E = never, R = never>(
   options: ConnectOptions | Effect.Effect<ConnectOptions, E, R>
 ): Layer.Layer<WebSocketStream, WebSocketError.HandshakeError | E, Transport | Exclude<R, Scope.Scope>> =>
   Layer.effect(WebSocketStream, connect(options))
+
+/**
+ * Layer that dials where the URL points and connects, for as long as the layer
+ * lives.
+ *
+ * @category layers
+ * @since 1.0.0
+ */
+export const layerDial = <E = never, R = never>(
+  options: ConnectOptions | Effect.Effect<ConnectOptions, E, R>
+): Layer.Layer<WebSocketStream, WebSocketError.HandshakeError | E, TransportDialer | Exclude<R, Scope.Scope>> =>
+  Layer.effect(WebSocketStream, dial(options))
 
 const withTimeout = <A, E, R>(handshake: Effect.Effect<A, E, R>, timeout: Duration.Input) =>
   Effect.timeoutOrElse(handshake, {

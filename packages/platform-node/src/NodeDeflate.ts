@@ -50,8 +50,6 @@ interface Internals {
   readonly _writeState: Uint32Array
 }
 
-const { Z_NO_FLUSH, Z_SYNC_FLUSH } = Zlib.constants
-
 /** The least that Node takes: every stream has an output buffer of this size, not used here. */
 const chunkSize = 64
 
@@ -74,7 +72,7 @@ const drive = (stream: Zlib.DeflateRaw | Zlib.InflateRaw): ZlibCodec.ZlibStream 
       return state[1]!
     },
     write: (input, at, flush, output, room) => {
-      handle.writeSync(flush ? Z_SYNC_FLUSH : Z_NO_FLUSH, input, at, input.length - at, output, 0, room)
+      handle.writeSync(flush, input, at, input.length - at, output, 0, room)
       const { code, message } = error
       if (code === "") return room - state[0]!
       error = { message: "", code: "" }

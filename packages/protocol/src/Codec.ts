@@ -62,6 +62,13 @@ export interface Inflater {
    * follows it begins the next one, also within one input.
    */
   readonly push: (input: Uint8Array, limit: number) => Inflated
+  /**
+   * Takes the four bytes 00 00 ff ff that RFC 7692 section 7.2.2 has follow a
+   * message, and says whether they end it: either they complete an empty stored
+   * block, or a block with BFINAL was the last. `false` where the input stands
+   * inside another block; then the inflater is only closed.
+   */
+  readonly finish: () => boolean
   /** Forgets the context, as the peer's compressor did. */
   readonly reset: () => void
   /** Frees what it holds. Idempotent; nothing is called afterwards. */

@@ -35,7 +35,7 @@ const write = (
   stream.output = output as Uint8Array<ArrayBuffer>
   stream.next_out = 0
   stream.avail_out = room
-  const status = run(stream, flush ? Pako.Z_SYNC_FLUSH : Pako.Z_NO_FLUSH)
+  const status = run(stream, flush)
   stream.input = nothing
   stream.output = nothing
   if (status === Pako.Z_DATA_ERROR) return stream.msg

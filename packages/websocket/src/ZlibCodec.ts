@@ -13,6 +13,15 @@ import type * as Codec from "@effect-websocket/protocol/Codec"
 import * as PerMessageDeflate from "@effect-websocket/protocol/PerMessageDeflate"
 
 /**
+ * zlib's flush values: Z_NO_FLUSH, Z_SYNC_FLUSH, and Z_BLOCK, which has inflating
+ * stop where a block ends.
+ *
+ * @category models
+ * @since 1.0.0
+ */
+export type Flush = 0 | 2 | 5
+
+/**
  * One raw-deflate stream: zlib's `z_stream` with the function it is for.
  *
  * @category models
@@ -24,10 +33,10 @@ export interface ZlibStream {
   /**
    * Reads `input` from `at` on, writes at most `room` bytes to the start of
    * `output` and gives their count; or what is wrong with the input. Input that
-   * is not read while there is room means that the stream has ended before it.
-   * With `flush` (Z_SYNC_FLUSH, otherwise Z_NO_FLUSH) nothing is held back.
+   * is not read while there is room means that the stream, or with Z_BLOCK a
+   * block, has ended before it.
    */
-  readonly write: (input: Uint8Array, at: number, flush: boolean, output: Uint8Array, room: number) => number | string
+  readonly write: (input: Uint8Array, at: number, flush: Flush, output: Uint8Array, room: number) => number | string
   /** Makes it as new. */
   readonly reset: () => void
   /** Frees what it holds. Called once; nothing is called afterwards. */
@@ -49,6 +58,13 @@ export interface Zlib {
 const outputSize = 64 * 1024
 
 const nothing = new Uint8Array(0)
+
+const noFlush = 0
+const syncFlush = 2
+const blockFlush = 5
+
+// What RFC 7692 section 7.2.2 has follow a message, and a byte that is not to be read.
+const tailAndMore = Uint8Array.of(0x00, 0x00, 0xff, 0xff, 0x00)
 
 /**
  * At most one stream of each kind that nobody has a context in. Streams without
@@ -118,7 +134,7 @@ const deflate = (stream: ZlibStream, input: Uint8Array, flush: boolean, output: 
   let size = 0
   let at = 0
   while (true) {
-    const made = stream.write(input, at, flush, output, output.length)
+    const made = stream.write(input, at, flush ? syncFlush : noFlush, output, output.length)
     if (typeof made === "string") throw new Error(`Deflating failed: ${made}`)
     if (made > 0) parts.push(output.slice(0, made))
     size += made
@@ -134,7 +150,7 @@ const inflate = (stream: ZlibStream, input: Uint8Array, limit: number, output: U
   while (true) {
     // One byte more than allowed tells a stream that ends at the limit from one that goes on.
     const room = Math.min(output.length, limit - size + 1)
-    const made = stream.write(input, at, true, output, room)
+    const made = stream.write(input, at, syncFlush, output, room)
     if (typeof made === "string") return { _tag: "Corrupt", message: made }
     size += made
     if (size > limit) return { _tag: "TooBig" }
@@ -145,6 +161,15 @@ const inflate = (stream: ZlibStream, input: Uint8Array, limit: number, output: U
     // A block with BFINAL has ended the stream; what is left begins the next (RFC 7692 section 7.2.3.4).
     stream.reset()
   }
+}
+
+/**
+ * Inside a block the tail would be data: more or less of it would be read than four bytes, or something come out. It
+ * is not read at all behind a block with BFINAL.
+ */
+const finish = (stream: ZlibStream, output: Uint8Array): boolean => {
+  const made = stream.write(tailAndMore, 0, blockFlush, output, output.length)
+  return made === 0 && (stream.unread === 1 || stream.unread === tailAndMore.length)
 }
 
 /**
@@ -187,6 +212,7 @@ export const make = (zlib: Zlib): Codec.Codec => {
       const context = new Context(inflates, windowBits, () => zlib.inflate(windowBits))
       return {
         push: (input, limit) => inflate(context.use(), input, limit, output),
+        finish: () => finish(context.use(), output),
         reset: () => context.reset(),
         close: () => context.close()
       }

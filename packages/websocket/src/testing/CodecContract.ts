@@ -414,6 +414,39 @@ const inflateLaws: ReadonlyArray<Law> = [
     })
   },
   {
+    name: "a message is finished where its last block is whole but for the tail, and nowhere before",
+    check: Effect.fnUntraced(function*(codecs) {
+      for (const level of [0, 1, 9]) {
+        for (const size of [0, 1, 5, 400, 70_000]) {
+          const compressed = (yield* openDeflater(codecs, { level })).push(textBytes(11, size), true)
+          const message = compressed.subarray(0, -4)
+          const inflater = yield* openInflater(codecs)
+          yield* output(inflater, message)
+          yield* ensure(inflater.finish(), `${size} bytes are not finished where they end`)
+          yield* expectBytes("The next message", yield* output(inflater, hex(examples[0]!.input)), hello)
+          for (let length = Math.max(1, message.length - 300); length < message.length; length++) {
+            // the header of a stored block alone is an empty message
+            if (level === 0 && length === 1) continue
+            const early = yield* openInflater(codecs)
+            yield* output(early, message.subarray(0, length))
+            yield* ensure(!early.finish(), `${size} bytes are finished ${message.length - length} bytes too early`)
+          }
+        }
+      }
+    })
+  },
+  {
+    name: "a message is finished behind a block with BFINAL, with the 00 that may follow it or without",
+    check: Effect.fnUntraced(function*(codecs) {
+      const inflater = yield* openInflater(codecs)
+      for (const rest of ["00", "", "03 00", "01", ""]) {
+        const message = concat([finalHello, rest === "" ? new Uint8Array(0) : hex(rest)])
+        yield* expectBytes("A message", yield* output(inflater, message), hello)
+        yield* ensure(inflater.finish(), `A message that ends with a final block and [${rest}] is not finished`)
+      }
+    })
+  },
+  {
     name: "a block with BFINAL ends its stream, and the next begins behind it",
     check: Effect.fnUntraced(function*(codecs) {
       // "Hello" three times, each the end of a stream, an empty stream, and what a receiver appends.

@@ -96,7 +96,7 @@ export class Rig {
 }
 
 // No timer of the library's own, unless a case asks for one.
-const quiet: WebSocketConfig.Options = { keepAlive: "off", idleTimeout: Duration.infinity }
+const quiet: WebSocketConfig.Options = { keepAlive: "off", idleTimeout: Duration.infinity, drainRetryAfter: "off" }
 
 // Both codecs do all cases.
 const codecs = { memory: PortableDeflate.layer, tcp: NodeDeflate.layer }

@@ -11,6 +11,7 @@ import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import type * as RetryHint from "./RetryHint.ts"
 
 /**
  * Pings sent by the library to learn whether the peer is alive.
@@ -94,6 +95,13 @@ export interface WebSocketConfig {
   readonly closeTimeout: Duration.Input
   /** Longest wait for a server's handlers once it shuts down. Default 10 seconds. */
   readonly drainTimeout: Duration.Input
+  /** The code of the Close frame with which a server shuts down: going away, or 1012, service restart. Default 1001. */
+  readonly drainCode: 1001 | 1012
+  /**
+   * When the peers of a server that shuts down are asked to come back; each is
+   * told another time, see `RetryHint`. Default 1 to 5 seconds: a restart's worth.
+   */
+  readonly drainRetryAfter: RetryHint.Range | "off"
   /** Connections a server holds at once, those that are closing counted; more are refused with 503. Default 16384. */
   readonly maxConnections: number
   /** Handshakes a server has in progress at once; more are refused with 503. Default 1024. */
@@ -122,6 +130,8 @@ export const defaults: WebSocketConfig = {
   messageTimeout: Duration.infinity,
   closeTimeout: Duration.seconds(5),
   drainTimeout: Duration.seconds(10),
+  drainCode: 1001,
+  drainRetryAfter: { min: Duration.seconds(1), max: Duration.seconds(5) },
   maxConnections: 16_384,
   maxHandshakes: 1024
 }

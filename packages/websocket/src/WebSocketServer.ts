@@ -140,8 +140,9 @@ export class WebSocketServer extends Context.Service<WebSocketServer, {
    * closed: with 1000 after success, 1011 after failure, 1001 on interruption.
    * A failure is logged, at debug level where it is the peer's doing.
    *
-   * Interrupting it drains: new requests get 503, every peer a Close with 1001,
-   * handlers have `drainTimeout` to finish, then they are interrupted.
+   * Interrupting it drains: new requests get 503, every peer a Close with
+   * `drainCode` and a hint of when to come back, handlers have `drainTimeout` to
+   * finish, then they are interrupted.
    */
   readonly run: <E, R>(
     handler: Effect.Effect<unknown, E, R>
@@ -170,8 +171,10 @@ export const accept: <R = never>(
 ) => Effect.Effect<WebSocketStream["Service"], WebSocketError.HandshakeError, Transport | Scope.Scope | R> = Effect.fn(
   "WebSocketServer.accept"
 )(function*<R>(options: AcceptOptions<R> = {}) {
-  return yield* acceptConnection(yield* Transport, options, new Desk(Infinity, Infinity))
+  return yield* acceptConnection(yield* Transport, options, new Desk(alone))
 })
+
+const alone = { ...WebSocketConfig.defaults, maxConnections: Infinity, maxHandshakes: Infinity }
 
 const acceptConnection = Effect.fnUntraced(function*<R>(
   transport: Connection,
@@ -322,7 +325,7 @@ export const make: <R = never>(
       run: (handler) =>
         Effect.acquireUseRelease(
           Effect.sync(() => {
-            const desk = new Desk(config.maxConnections, config.maxHandshakes)
+            const desk = new Desk(config)
             desks.add(desk)
             return desk
           }),

@@ -16,6 +16,11 @@ export * as PreparedMessage from "./PreparedMessage.ts"
 /**
  * @since 1.0.0
  */
+export * as RetryHint from "./RetryHint.ts"
+
+/**
+ * @since 1.0.0
+ */
 export * as Transport from "./Transport.ts"
 
 /**

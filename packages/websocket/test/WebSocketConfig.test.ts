@@ -1,4 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
+import type * as RetryHint from "effect-websocket/RetryHint"
 import * as WebSocketConfig from "effect-websocket/WebSocketConfig"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -7,10 +8,11 @@ const { defaults, layer, override, resolve } = WebSocketConfig
 
 describe("WebSocketConfig", () => {
   it("every limit is finite by default, and every wait that ends a connection", () => {
-    const { closeTimeout, drainTimeout, handshakeTimeout, idleTimeout: _, keepAlive: __, messageTimeout, ...limits } =
-      defaults
+    const { idleTimeout: _, keepAlive: __, messageTimeout, ...others } = defaults
+    const { closeTimeout, drainRetryAfter, drainTimeout, handshakeTimeout, ...limits } = others
     assert.isTrue(Object.values(limits).every(Number.isFinite))
-    for (const time of [closeTimeout, drainTimeout, handshakeTimeout]) {
+    assert.notStrictEqual(drainRetryAfter, "off")
+    for (const time of [closeTimeout, drainTimeout, handshakeTimeout, (drainRetryAfter as RetryHint.Range).max]) {
       assert.isTrue(Duration.isFinite(Duration.fromInputUnsafe(time)))
     }
     assert.isFalse(Duration.isFinite(Duration.fromInputUnsafe(messageTimeout)))

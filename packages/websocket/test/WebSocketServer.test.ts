@@ -16,6 +16,7 @@ import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
+import * as Random from "effect/Random"
 import * as References from "effect/References"
 import * as Scope from "effect/Scope"
 import * as TestClock from "effect/testing/TestClock"
@@ -387,7 +388,8 @@ const serve = Effect.fnUntraced(function*<E>(
   options: WebSocketServer.AcceptOptions = {}
 ) {
   const memory = yield* Layer.build(MemoryTransport.layer())
-  const server = yield* Effect.provideContext(WebSocketServer.make(options), memory)
+  const config = { drainRetryAfter: "off" as const, ...options.config }
+  const server = yield* Effect.provideContext(WebSocketServer.make({ ...options, config }), memory)
   const log: Array<Line> = []
   const logger = Logger.make<unknown, void>(({ logLevel, message }) => void log.push({ level: logLevel, message }))
   const running = yield* server.run(handler).pipe(
@@ -678,6 +680,28 @@ describe("draining", () => {
       assert.deepStrictEqual(errors(log), [])
     }))
 
+  it.effect("asks each peer to come back at a time of its own, and latecomers too, and peers with the code it is told", () =>
+    Effect.gen(function*() {
+      const drainRetryAfter = { min: "2 seconds", max: "3 seconds" } as const
+      const { dial, open, running } = yield* serve(readAll, { config: { drainCode: 1012, drainRetryAfter } })
+      const peers = yield* Effect.replicateEffect(Effect.map(dial, ({ peer }) => peer), 5)
+      const late = yield* open
+      yield* settled
+      const interrupting = yield* Effect.forkChild(Fiber.interrupt(running))
+      const hints = new Set<number>()
+      for (const peer of peers) {
+        const [, hint] = /^close 1012 retry-after=(\d+)$/.exec(yield* peer.next) ?? []
+        hints.add(Number(hint))
+        yield* peer.send(close(1012))
+        yield* peer.end
+      }
+      assert.strictEqual(hints.size, peers.length)
+      assert.isTrue(Array.from(hints).every((hint) => hint >= 2000 && hint <= 3000))
+      assert.match((yield* Scripted.takeHead(late)).head, / 503 [^]*\r\nRetry-After: 3\r\n/)
+      yield* late.leave
+      yield* Fiber.join(interrupting)
+    }).pipe(Random.withSeed("drain")))
+
   it.effect("handlers have drainTimeout and are then interrupted", () =>
     Effect.gen(function*() {
       const interrupted: Array<number> = []
@@ -719,7 +743,8 @@ describe("draining", () => {
         address: { _tag: "UnixPathAddress" } as never,
         run: (handler) => Effect.andThen(handler(own), Effect.never)
       })
-      const server = yield* Effect.provideService(WebSocketServer.make(), Transport.TransportServer, transports)
+      const making = WebSocketServer.make({ config: { drainRetryAfter: "off" } })
+      const server = yield* Effect.provideService(making, Transport.TransportServer, transports)
       const running = yield* Effect.forkChild(server.run(readAll))
       const peer = yield* Scripted.open("client", other)
       yield* peer.send(lines(good))

@@ -80,6 +80,14 @@ export const faulty = (error: HandshakeRule): Declined => declined(ruleBroken("r
 export const full = refused(503, { headers: { "Retry-After": "1" } })
 
 /**
+ * The server drains. Retry-After has whole seconds, RFC 9110 section 10.2.3.
+ *
+ * @internal
+ */
+export const leaving = (retryAfter: Duration.Duration): Declined =>
+  refused(503, { headers: { "Retry-After": String(Math.max(1, Math.ceil(Duration.toSeconds(retryAfter)))) } })
+
+/**
  * The handshake takes too long. Once the response is on its way nothing else can be answered.
  *
  * @internal

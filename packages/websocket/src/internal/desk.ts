@@ -9,8 +9,10 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Latch from "effect/Latch"
 import type * as Scope from "effect/Scope"
+import * as RetryHint from "../RetryHint.ts"
+import type { WebSocketConfig } from "../WebSocketConfig.ts"
 import type { WebSocketStream } from "../WebSocketStream.ts"
-import { type Declined, full } from "./declining.ts"
+import { type Declined, full, leaving } from "./declining.ts"
 
 /**
  * The desk of one running server.
@@ -23,23 +25,29 @@ export class Desk {
   /** Open while nothing is served. */
   readonly idle = Latch.makeUnsafe(true)
   connections = 0
-  readonly #draining = Deferred.makeUnsafe<never, Declined>()
+  readonly #draining = Deferred.makeUnsafe<void>()
   readonly #streams = new Set<WebSocketStream["Service"]>()
-  readonly #maxConnections: number
-  readonly #maxHandshakes: number
+  readonly #config: WebSocketConfig
   #handshakes = 0
   #serving = 0
 
-  constructor(maxConnections: number, maxHandshakes: number) {
-    this.#maxConnections = maxConnections
-    this.#maxHandshakes = maxHandshakes
-    this.drained = Deferred.await(this.#draining)
+  constructor(config: WebSocketConfig) {
+    this.#config = config
+    this.drained = Effect.andThen(Deferred.await(this.#draining), this.#declined)
+  }
+
+  get #declined(): Effect.Effect<never, Declined> {
+    return Effect.suspend(() => {
+      const { drainRetryAfter } = this.#config
+      if (!this.#isDraining || drainRetryAfter === "off") return Effect.fail(full)
+      return Effect.flatMap(RetryHint.draw(drainRetryAfter), (hint) => Effect.fail(leaving(hint)))
+    })
   }
 
   /** Takes the place of a connection for as long as the scope is open. */
   readonly admit: Effect.Effect<void, Declined, Scope.Scope> = Effect.acquireRelease(
     Effect.suspend(() => {
-      if (this.#isFull) return Effect.fail(full)
+      if (this.#isFull) return this.#declined
       this.connections++
       return Effect.void
     }),
@@ -49,7 +57,7 @@ export class Desk {
   /** Runs a handshake where there is room for one, and for the connection it may give. */
   handshaking<A, R>(handshake: Effect.Effect<A, Declined, R>): Effect.Effect<A, Declined, R> {
     return Effect.suspend(() => {
-      if (this.#isFull || this.#handshakes >= this.#maxHandshakes) return Effect.fail(full)
+      if (this.#isFull || this.#handshakes >= this.#config.maxHandshakes) return this.#declined
       this.#handshakes++
       return Effect.ensuring(handshake, Effect.sync(() => this.#handshakes--))
     })
@@ -73,25 +81,34 @@ export class Desk {
     return Effect.suspend(() => {
       this.#streams.add(stream)
       const handled = Effect.ensuring(handler, Effect.sync(() => this.#streams.delete(stream)))
-      return this.#isDraining ? Effect.andThen(goAway([stream]), handled) : handled
+      return this.#isDraining ? Effect.andThen(this.#goAway([stream]), handled) : handled
     })
   }
 
   /** Lets nobody in any more and tells every peer. */
   readonly drain: Effect.Effect<void> = Effect.suspend(() => {
-    Deferred.doneUnsafe(this.#draining, Exit.fail(full))
-    return goAway(this.#streams)
+    Deferred.doneUnsafe(this.#draining, Exit.void)
+    return this.#goAway(Array.from(this.#streams))
   })
+
+  // Begins to close, and waits for no peer: each has its own time for that.
+  #goAway(streams: ReadonlyArray<WebSocketStream["Service"]>): Effect.Effect<void> {
+    const { drainCode: code, drainRetryAfter } = this.#config
+    const reason = drainRetryAfter === "off"
+      ? Effect.succeed("")
+      : Effect.map(RetryHint.draw(drainRetryAfter), RetryHint.format)
+    return Effect.forEach(
+      streams,
+      (stream) => Effect.flatMap(reason, (reason) => Effect.forkDetach(stream.close({ code, reason }))),
+      { discard: true }
+    )
+  }
 
   get #isDraining(): boolean {
     return Deferred.isDoneUnsafe(this.#draining)
   }
 
   get #isFull(): boolean {
-    return this.#isDraining || this.connections >= this.#maxConnections
+    return this.#isDraining || this.connections >= this.#config.maxConnections
   }
 }
-
-// Begins to close, and waits for no peer: each has its own time for that.
-const goAway = (streams: Iterable<WebSocketStream["Service"]>): Effect.Effect<void> =>
-  Effect.forEach(Array.from(streams), (stream) => Effect.forkDetach(stream.close({ code: 1001 })), { discard: true })

@@ -4,10 +4,8 @@
  *
  * @since 1.0.0
  */
-import type { Extension } from "@effect-websocket/protocol/Extension"
-import * as Handshake from "@effect-websocket/protocol/Handshake"
+import type * as Handshake from "@effect-websocket/protocol/Handshake"
 import * as HttpHead from "@effect-websocket/protocol/HttpHead"
-import * as PerMessageDeflate from "@effect-websocket/protocol/PerMessageDeflate"
 import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as Data from "effect/Data"
@@ -19,10 +17,11 @@ import type * as NetAddress from "effect/net/NetAddress"
 import * as Result from "effect/Result"
 import * as Scope from "effect/Scope"
 import type * as Deflate from "./Deflate.ts"
+import * as Accepting from "./internal/accepting.ts"
 import * as Compression from "./internal/compression.ts"
 import * as Declining from "./internal/declining.ts"
 import { Desk } from "./internal/desk.ts"
-import { acceptOf, handshakeError, type HeadersInput, readHead, toHeaders, transportFailed } from "./internal/heads.ts"
+import { type HeadersInput, readHead, transportFailed } from "./internal/heads.ts"
 import * as Link from "./internal/link.ts"
 import * as Stream from "./internal/stream.ts"
 import {
@@ -227,23 +226,17 @@ const agree = <R>(
   const decided = Effect.flatMap(
     readRequest(link, options, config),
     ({ leftover, request }) =>
-      Effect.map(decide(request, options, offer), (decision) => ({ ...decision, request, leftover }))
+      Effect.map(Accepting.decide(request, options, offer), (decision) => ({ ...decision, request, leftover }))
   )
   return Effect.raceFirst(decided, desk.drained).pipe(
     Effect.tap(() => desk.admit),
     Effect.tap(({ response }) => {
       responding = true
-      return respond(link, response)
+      return Accepting.respond(link, response)
     }),
     Effect.timeoutOrElse({ duration: timeout, orElse: () => Effect.fail(Declining.slow(timeout, responding)) })
   )
 }
-
-const respond = (link: Link.Link, response: HttpHead.ResponseHead): Effect.Effect<void, Declining.Declined> =>
-  Effect.fromResult(HttpHead.formatResponse(response)).pipe(
-    Effect.mapError(Declining.faulty),
-    Effect.flatMap((bytes) => Effect.mapError(link.writer.write(bytes), Declining.lost))
-  )
 
 const readRequest = <R>(
   link: Link.Link,
@@ -251,60 +244,13 @@ const readRequest = <R>(
   config: WebSocketConfig.WebSocketConfig
 ): Effect.Effect<{ readonly request: UpgradeRequest; readonly leftover: Uint8Array }, Declining.Declined> =>
   readHead(link, "request", config).pipe(
-    Effect.flatMap(({ head, rest }) => {
-      const { origins = "same-origin", secure = false } = options
-      const valid = Result.flatMap(
-        Handshake.checkRequest(head),
-        (request) => Handshake.checkOrigin(request, origins, secure)
+    Effect.flatMap(({ head, rest }) =>
+      Effect.fromResult(
+        Result.map(Accepting.check(head, options, link.peerAddress), (request) => ({ request, leftover: rest }))
       )
-      return Effect.fromResult(Result.map(valid, (request) => ({
-        request: { ...request, peerAddress: link.peerAddress },
-        leftover: rest
-      })))
-    }),
+    ),
     Effect.mapError((error) => isTransportError(error) ? Declining.lost(error) : Declining.broken(error))
   )
-
-interface Decision {
-  readonly acceptance: Acceptance
-  readonly response: HttpHead.ResponseHead
-  readonly extensions: ReadonlyArray<Extension>
-  readonly compression: Compression.Compression | undefined
-}
-
-const decide = <R>(
-  request: UpgradeRequest,
-  options: AcceptOptions<R>,
-  offer: Compression.Offer | undefined
-): Effect.Effect<Decision, Declining.Declined, R> => {
-  const decision: Effect.Effect<Acceptance, Refusal, R> = Effect.suspend(() =>
-    options.accept?.(request) ?? Effect.succeed({})
-  )
-  return decision.pipe(
-    Effect.mapError((refusal) => Declining.refused(refusal.status, refusal)),
-    Effect.catchDefect((defect) => Effect.fail(Declining.died(defect))),
-    Effect.flatMap((acceptance) => {
-      const chosen = "subprotocol" in acceptance
-        ? acceptance.subprotocol
-        : options.subprotocols?.find((name) => request.subprotocols.includes(name))
-      if (chosen !== undefined && !request.subprotocols.includes(chosen)) {
-        const error = new WebSocketError.SubprotocolRefused({ offered: request.subprotocols, chosen })
-        return Effect.fail(Declining.declined(handshakeError(error), Declining.refused(500).refusal))
-      }
-      const headers = toHeaders(acceptance.headers)
-      const accepted = offer && PerMessageDeflate.acceptOffer(request.extensions, offer.options)
-      const extensions = accepted === undefined ? [] : [accepted.response]
-      const compression = accepted && offer && { ...offer, agreement: accepted.agreement }
-      return Effect.fromResult(Result.mapBoth(
-        Handshake.makeResponse({ accept: acceptOf(request.key), subprotocol: chosen, extensions, headers }),
-        {
-          onFailure: Declining.faulty,
-          onSuccess: (response): Decision => ({ acceptance, response, extensions, compression })
-        }
-      ))
-    })
-  )
-}
 
 /**
  * Makes a server of the environment's `TransportServer`.

@@ -228,6 +228,14 @@ const addressOf = (host: string | undefined, port: number | undefined): NetAddre
 }
 
 /**
+ * Who is at the other end of a socket, where it is known.
+ *
+ * @internal
+ */
+export const peerOf = (socket: Net.Socket): NetAddress.SocketAddress | undefined =>
+  addressOf(socket.remoteAddress, socket.remotePort)
+
+/**
  * How a stream is seen as a transport.
  *
  * @category models
@@ -279,7 +287,7 @@ export const makeEndpoint = (stream: Duplex, options?: EndpointOptions): Transpo
     offerUnsafe: (chunk) => offer(stream, outbound, chunk),
     end: Effect.sync(() => halfClose(stream, outbound)),
     close,
-    peerAddress: options?.peerAddress ?? addressOf(socket?.remoteAddress, socket?.remotePort),
+    peerAddress: options?.peerAddress ?? (socket && peerOf(socket)),
     native: stream
   }
 }

@@ -21,4 +21,9 @@ export * as NodeWebSocketClient from "./NodeWebSocketClient.ts"
 /**
  * @since 1.0.0
  */
+export * as NodeWebSocketHttp from "./NodeWebSocketHttp.ts"
+
+/**
+ * @since 1.0.0
+ */
 export * as NodeWebSocketServer from "./NodeWebSocketServer.ts"

@@ -23,6 +23,7 @@ import * as Declining from "./internal/declining.ts"
 import { Desk } from "./internal/desk.ts"
 import { type HeadersInput, readHead, transportFailed } from "./internal/heads.ts"
 import * as Link from "./internal/link.ts"
+import * as Logging from "./internal/logging.ts"
 import * as Stream from "./internal/stream.ts"
 import {
   type Connection,
@@ -32,7 +33,7 @@ import {
   type TransportServerError
 } from "./Transport.ts"
 import * as WebSocketConfig from "./WebSocketConfig.ts"
-import * as WebSocketError from "./WebSocketError.ts"
+import type * as WebSocketError from "./WebSocketError.ts"
 import { WebSocketStream } from "./WebSocketStream.ts"
 
 /**
@@ -297,7 +298,7 @@ const serveOne = <E, R, R2>(
     onSuccess: (stream) => desk.handling(stream, Effect.provideService(handler, WebSocketStream, stream))
   })
   return desk.serving(
-    Effect.catchCause(Effect.asVoid(Effect.scoped(connection)), logFailure)
+    Effect.catchCause(Effect.asVoid(Effect.scoped(connection)), Logging.failure)
   ) as Effect.Effect<void, never, Exclude<R, WebSocketStream | Scope.Scope>>
 }
 
@@ -319,19 +320,6 @@ const runOn = <R>(
           ))
     )
   )
-
-const isPeersDoing = (error: unknown): boolean =>
-  error instanceof WebSocketError.ReadError ||
-  (error instanceof WebSocketError.WriteError &&
-    (error.reason._tag === "ConnectionClosed" || error.reason._tag === "TransportFailed"))
-
-const logFailure = <E>(cause: Cause.Cause<E>): Effect.Effect<void> => {
-  const reasons = cause.reasons.filter((reason) => !Cause.isInterruptReason(reason))
-  if (reasons.length === 0) return Effect.void
-  return reasons.every((reason) => Cause.isFailReason(reason) && isPeersDoing(reason.error))
-    ? Effect.logDebug("WebSocket connection failed", cause)
-    : Effect.logError("WebSocket handler failed", cause)
-}
 
 /**
  * Layer that makes a server of the environment's `TransportServer`.

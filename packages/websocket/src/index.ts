@@ -11,6 +11,11 @@ export * as Entropy from "./Entropy.ts"
 /**
  * @since 1.0.0
  */
+export * as HttpUpgrade from "./HttpUpgrade.ts"
+
+/**
+ * @since 1.0.0
+ */
 export * as PreparedMessage from "./PreparedMessage.ts"
 
 /**

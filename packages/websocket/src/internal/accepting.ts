@@ -20,21 +20,26 @@ import { acceptOf, handshakeError, toHeaders } from "./heads.ts"
 import type { Link } from "./link.ts"
 
 /**
- * Checks a request by the rules, and its Origin by the policy.
+ * Checks a request by the rules, and its Origin by the policy. `host` is what
+ * the request was sent to, where a proxy knows better than its Host.
  *
  * @internal
  */
 export const check = <R>(
   head: HttpHead.RequestHead,
   options: AcceptOptions<R>,
-  peerAddress: NetAddress.SocketAddress | undefined
+  peerAddress: NetAddress.SocketAddress | undefined,
+  host?: string
 ): Result.Result<UpgradeRequest, HandshakeError> => {
   const { origins = "same-origin", secure = false } = options
-  const valid = Result.flatMap(
+  return Result.flatMap(
     Handshake.checkRequest(head),
-    (request) => Handshake.checkOrigin(request, origins, secure)
+    (request) =>
+      Result.map(
+        Handshake.checkOrigin({ ...request, host: host ?? request.host }, origins, secure),
+        (request) => ({ ...request, peerAddress })
+      )
   )
-  return Result.map(valid, (request) => ({ ...request, peerAddress }))
 }
 
 /**

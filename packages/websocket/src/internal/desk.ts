@@ -64,7 +64,7 @@ export class Desk {
   }
 
   /** Serves a transport, to its very end. */
-  serving<R>(serve: Effect.Effect<void, never, R>): Effect.Effect<void, never, R> {
+  serving<A, E, R>(serve: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> {
     return Effect.suspend(() => {
       if (this.#serving++ === 0) this.idle.closeUnsafe()
       return Effect.ensuring(

@@ -398,6 +398,10 @@ const frames: ReadonlyArray<Case> = [
 
 // ---- 7.2.2: what comes out
 
+// 34,464 bytes more than those that are left out
+const most = new Uint8Array(100_000)
+const maxCompressionRatio = 34_464 / makePair()[1].deflate(most).length
+
 const corrupt = violation(1007, { _tag: "CorruptDeflate" })
 
 const received: ReadonlyArray<Case> = [
@@ -490,6 +494,29 @@ const received: ReadonlyArray<Case> = [
       return [
         sendsDeflated(incoming, new Uint8Array(20_000_000)),
         violation(1009, { _tag: "MessageTooBig", limit: 100_000 })
+      ]
+    }
+  },
+  {
+    id: "7692-7.2.2/ratio",
+    rule: "A message that stands for as much as the ratio lets its length is taken.",
+    ...agreed,
+    config: { maxCompressionRatio },
+    script: () => {
+      const [, incoming] = makePair()
+      return [sendsDeflated(incoming, most), reads(most), alive]
+    }
+  },
+  {
+    id: "7692-7.2.2/ratio-exceeded",
+    rule: "One byte more fails the connection with 1009.",
+    ...agreed,
+    config: { maxCompressionRatio },
+    script: () => {
+      const [, incoming] = makePair()
+      return [
+        sendsDeflated(incoming, new Uint8Array(most.length + 1)),
+        violation(1009, { _tag: "CompressionRatioTooHigh", limit: maxCompressionRatio })
       ]
     }
   },

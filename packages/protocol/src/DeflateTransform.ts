@@ -59,7 +59,25 @@ export interface DeflateOptions extends Options {
 export interface InflateOptions extends Options {
   /** Longest message in bytes, inflated. */
   readonly maxMessageSize: number
+  /**
+   * Most bytes that a message may stand for by each byte received of it so far,
+   * beyond the first 64 KiB, which are free. Default 1032, the most that deflate can do.
+   */
+  readonly maxCompressionRatio?: number | undefined
 }
+
+/**
+ * What came of inflating a piece of a message: as the codec has it, or more than
+ * `maxCompressionRatio` allows.
+ *
+ * @category models
+ * @since 1.0.0
+ */
+export type InflatedMessage = Inflated | { readonly _tag: "RatioTooHigh" }
+
+// Short messages of one value are honest and reach any ratio, RFC 1951 section 3.2.5: 258 bytes from two bits.
+const freeOfRatio = 64 * 1024
+const deflatesMost = 1032
 
 const none = new Uint8Array(0)
 
@@ -175,7 +193,8 @@ const outputOf = (data: Uint8Array): Inflated => ({ _tag: "Output", data })
  * **Details**
  *
  * A result that is not `Output` is final: the connection fails, with close code
- * 1009 for `TooBig` and 1007 for `Corrupt`, and the context is freed already.
+ * 1009 for `TooBig` and `RatioTooHigh` and 1007 for `Corrupt`, and the context is
+ * freed already.
  *
  * @category decoding
  * @since 1.0.0
@@ -186,11 +205,16 @@ export class MessageInflater {
   #inflater: Inflater | undefined
   // Whether the context is inside a message.
   #inMessage = false
-  // Bytes that the message stands for so far.
+  // Bytes of the message that were received so far, and that they stand for.
+  #received = 0
   #size = 0
+
+  /** Most bytes that a message may stand for by each byte received of it, beyond the first 64 KiB. */
+  readonly maxCompressionRatio: number
 
   constructor(options: InflateOptions) {
     this.#options = options
+    this.maxCompressionRatio = options.maxCompressionRatio ?? deflatesMost
     this.#direction = directionFrom(options.role === "server" ? "client" : "server", options.agreement)
   }
 
@@ -200,11 +224,11 @@ export class MessageInflater {
    *
    * **Details**
    *
-   * `TooBig` is given before more than `maxMessageSize` is made of the message's
-   * pieces together. A message that ends inside a block is `Corrupt`; one that
+   * `TooBig` and `RatioTooHigh` are given before more is made of the message's
+   * pieces together than the limit lets pass. A message that ends inside a block is `Corrupt`; one that
    * ends with a final block is whole, with the 00 of section 7.2.3.4 or without.
    */
-  push(payload: Uint8Array, last: boolean): Inflated {
+  push(payload: Uint8Array, last: boolean): InflatedMessage {
     const inflated = payload.length === 0 ? outputOf(none) : this.#inflate(payload)
     // a message without a byte leaves the context as it is
     const ends = last && this.#inMessage && inflated._tag === "Output"
@@ -231,11 +255,14 @@ export class MessageInflater {
     return this.#inflater ??= this.#options.codec.makeInflater(this.#direction.windowBits)
   }
 
-  #inflate(payload: Uint8Array): Inflated {
+  #inflate(payload: Uint8Array): InflatedMessage {
+    const { maxMessageSize } = this.#options
     this.#inMessage = true
-    const inflated = this.#context().push(payload, this.#options.maxMessageSize - this.#size)
+    this.#received += payload.length
+    const byRatio = Math.floor(freeOfRatio + this.maxCompressionRatio * this.#received)
+    const inflated = this.#context().push(payload, Math.min(maxMessageSize, byRatio) - this.#size)
     if (inflated._tag === "Output") this.#size += inflated.data.length
-    return inflated
+    return inflated._tag === "TooBig" && byRatio < maxMessageSize ? { _tag: "RatioTooHigh" } : inflated
   }
 
   #end(): boolean {
@@ -243,6 +270,7 @@ export class MessageInflater {
     if (!inflater.finish()) return false
     if (this.#direction.noContextTakeover) inflater.reset()
     this.#inMessage = false
+    this.#received = 0
     this.#size = 0
     return true
   }

@@ -154,9 +154,9 @@ export class MessageAssembler {
   #inflate(payload: Uint8Array, fin: boolean): Uint8Array | undefined {
     const inflated = this.#inflater!.push(payload, fin)
     if (inflated._tag === "Output") return inflated.data
-    return inflated._tag === "TooBig"
-      ? this.#fail("MessageTooBig", this.#limits.maxMessageSize)
-      : this.#fail("CorruptDeflate")
+    if (inflated._tag === "TooBig") return this.#fail("MessageTooBig", this.#limits.maxMessageSize)
+    if (inflated._tag === "Corrupt") return this.#fail("CorruptDeflate")
+    return this.#fail("CompressionRatioTooHigh", this.#inflater!.maxCompressionRatio)
   }
 
   #decodeText(payload: Uint8Array, fin: boolean, starts: boolean): string | undefined {

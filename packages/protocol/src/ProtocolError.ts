@@ -37,6 +37,11 @@ export const rules = {
   InvalidUtf8: { section: "8.1", closeCode: 1007, description: "a text message is not UTF-8" },
   MessageTooBig: { section: "10.4", closeCode: 1009, description: "a message is longer than the limit" },
   TooManyFragments: { section: "10.4", closeCode: 1008, description: "a message has more fragments than the limit" },
+  CompressionRatioTooHigh: {
+    section: "10.4",
+    closeCode: 1009,
+    description: "a compressed message stands for more than the limit allows its length"
+  },
   CorruptDeflate: { section: "7692 7.2.2", closeCode: 1007, description: "a compressed message is not raw deflate" }
 } as const
 
@@ -64,7 +69,7 @@ export type ViolationCode = typeof rules[Rule]["closeCode"]
  */
 export class ProtocolError extends Data.TaggedError("ProtocolError")<{
   readonly rule: Rule
-  /** The limit that was exceeded, in bytes or fragments, where the rule is a limit. */
+  /** The limit that was exceeded, in bytes, fragments or bytes for a byte, where the rule is a limit. */
   readonly limit?: number
 }> {
   /** The section of RFC 6455 the rule is taken from, or of another RFC whose number stands before it. */

@@ -39,7 +39,7 @@ const makeInflater = (options: Partial<DeflateTransform.InflateOptions> = {}) =>
 const inflate = (
   inflater: DeflateTransform.MessageInflater,
   pieces: ReadonlyArray<Uint8Array>
-): Uint8Array | Exclude<Codec.Inflated["_tag"], "Output"> => {
+): Uint8Array | Exclude<DeflateTransform.InflatedMessage["_tag"], "Output"> => {
   const outputs: Array<Uint8Array> = []
   for (const [i, piece] of pieces.entries()) {
     const inflated = inflater.push(piece, i === pieces.length - 1)
@@ -429,12 +429,57 @@ describe("The limit on a message", () => {
   it("stops a bomb where it is reached, in time and in memory", () => {
     const bomb = Zlib.deflateRawSync(new Uint8Array(64 * 1024 * 1024), { finishFlush: Zlib.constants.Z_SYNC_FLUSH })
     const inflater = makeInflater({ maxMessageSize: 1024 * 1024 })
-    let result: Codec.Inflated | undefined
+    let result: DeflateTransform.InflatedMessage | undefined
     const allocated = allocatedBy(() => {
       result = inflater.push(bomb, true)
     })
     assert.strictEqual(result?._tag, "TooBig")
     assert.isBelow(allocated, 8 * 1024 * 1024)
+  })
+})
+
+describe("The ratio of a message to its length", () => {
+  const free = 64 * 1024
+
+  const deflated = (size: number) => makeDeflater().finish(new Uint8Array(size))
+
+  const cuts: ReadonlyArray<(bytes: Uint8Array) => ReadonlyArray<Uint8Array>> = [
+    (bytes) => [bytes],
+    everyByte,
+    (bytes) => cutAt(bytes, [1, bytes.length >> 1])
+  ]
+
+  it("takes 64 KiB and n for each byte, and not one more", () => {
+    for (const size of [free + 2000, free + 20_000, free + 300_000]) {
+      const message = deflated(size)
+      assert.strictEqual(message.length, deflated(size + 1).length)
+      const maxCompressionRatio = (size - free) / message.length
+      assert.strictEqual(inflate(makeInflater({ maxCompressionRatio }), [message]).length, size)
+      for (const cut of cuts) {
+        assert.strictEqual(inflate(makeInflater({ maxCompressionRatio }), cut(deflated(size + 1))), "RatioTooHigh")
+      }
+    }
+  })
+
+  it("is counted for each message by itself, and leaves out the first 64 KiB of each", () => {
+    const inflater = makeInflater({ maxCompressionRatio: 0 })
+    const deflater = makeDeflater()
+    for (let i = 0; i < 5; i++) {
+      assert.strictEqual(inflate(inflater, [deflater.finish(new Uint8Array(free))]).length, free)
+    }
+    assert.strictEqual(inflate(inflater, [deflater.finish(new Uint8Array(free + 1))]), "RatioTooHigh")
+  })
+
+  it("by default refuses nothing that deflate can do", () => {
+    const size = 8 * 1024 * 1024
+    const message = Zlib.deflateRawSync(new Uint8Array(size), { level: 9, memLevel: 9 })
+    assert.isAbove(size / message.length, 1000)
+    assert.strictEqual(inflate(makeInflater(), [message]).length, size)
+  })
+
+  it("is not what a message is refused for that is longer than the limit", () => {
+    const message = deflated(free + 1)
+    assert.strictEqual(inflate(makeInflater({ maxCompressionRatio: 0, maxMessageSize: free }), [message]), "TooBig")
   })
 })
 

@@ -26,11 +26,9 @@ import type * as Duration from "effect/Duration"
  * received, and nothing waits in queues with memory held. Whoever must not stop
  * the event loop for a long message hands it over in parts, as connections do.
  *
- * There is no limit of the compression ratio: inflating stops at the byte that
- * passes `maxMessageSize`, and no more than 4 KiB of the wire are inflated, to at
- * most 1032 times as much, before `readBuffer` is looked at. A ratio would refuse
- * honest messages, since one of all blanks has the ratio of a bomb, and hold no
- * memory that these two do not.
+ * Inflating stops at the byte that passes `maxMessageSize` or
+ * `maxCompressionRatio`, and no more than 4 KiB of the wire are inflated, to at
+ * most 1032 times as much, before `readBuffer` is looked at.
  *
  * **Example** (Compressing two messages that share a context)
  *

@@ -46,6 +46,13 @@ export interface WebSocketConfig {
    */
   readonly maxFragments: number
   /**
+   * Most bytes that a received compressed message may stand for by each byte of
+   * it, beyond the first 64 KiB, which are free: 1009. Default 1032, the most that
+   * deflate can do, since a message of one value reaches it honestly and
+   * `maxMessageSize` bounds the memory; lower it where messages are known to vary.
+   */
+  readonly maxCompressionRatio: number
+  /**
    * Payload held for a reader that does not come, in bytes, and 64 more for
    * every part it is kept in. Beyond it, and one chunk more, the transport is
    * not read, so that the peer is slowed. A message that `read` waits for may
@@ -117,6 +124,7 @@ export interface WebSocketConfig {
 export const defaults: WebSocketConfig = {
   maxMessageSize: 16 * 1024 * 1024,
   maxFragments: 131_072,
+  maxCompressionRatio: 1032,
   readBuffer: 64 * 1024,
   fragmentSize: 64 * 1024,
   maxQueuedBytes: 64 * 1024 * 1024,

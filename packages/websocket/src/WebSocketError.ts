@@ -148,6 +148,22 @@ export class CorruptDeflate
 }
 
 /**
+ * A compressed message of the peer stands for more than `limit` bytes by each byte
+ * of it, beyond the first 64 KiB. The connection was failed with 1009, before more
+ * was inflated.
+ *
+ * @category reasons
+ * @since 1.0.0
+ */
+export class CompressionRatioTooHigh extends Schema.TaggedError<CompressionRatioTooHigh>(
+  "effect-websocket/WebSocketError/CompressionRatioTooHigh"
+)("CompressionRatioTooHigh", { limit: Schema.Finite }) {
+  override get message(): string {
+    return `The peer sent a message that stands for more than ${this.limit} times its length`
+  }
+}
+
+/**
  * A message of the peer is longer than `limit` bytes, RFC 6455 section 10.4.
  * The connection was failed with 1009, before the message was received.
  *
@@ -478,6 +494,7 @@ export class ReadError extends Schema.TaggedError<ReadError>("effect-websocket/W
     ProtocolViolation,
     InvalidUtf8,
     CorruptDeflate,
+    CompressionRatioTooHigh,
     MessageTooBig,
     TooManyFragments,
     IdleTimeout,

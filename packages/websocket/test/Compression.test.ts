@@ -422,6 +422,25 @@ describe.each(roles)("a violation noticed by a %s", (role) => {
       }
     }))
 
+  it.effect("a message within the ratio is taken, and one byte more ends with 1009", () =>
+    Effect.gen(function*() {
+      const most = new Uint8Array(100_000)
+      const maxCompressionRatio = (most.length - (64 << 10)) / makeDeflate()(most).length
+      const deflate = makeDeflate()
+      const { next, peer, stream } = yield* scripted(role, { config: { maxCompressionRatio } })
+      yield* peer.send(compressed(binary(deflate(most))))
+      assert.strictEqual((yield* stream.read).length, most.length)
+      yield* peer.send(compressed(binary(makeDeflate()(new Uint8Array(most.length + 1)))))
+      const { payload } = yield* next
+      const code = (payload[0]! << 8) | payload[1]!
+      const reason = yield* reasonOf(stream.read)
+      assert.deepInclude({ ...reason, code }, {
+        _tag: "CompressionRatioTooHigh",
+        limit: maxCompressionRatio,
+        code: 1009
+      })
+    }))
+
   it.effect("a bomb of a mebibyte, a gibibyte inside, ends with 1009 once the limit is inflated", () =>
     Effect.gen(function*() {
       const limit = 1 << 20

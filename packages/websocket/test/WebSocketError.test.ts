@@ -16,6 +16,7 @@ const {
   InvalidPayload,
   InvalidRequest,
   InvalidResponse,
+  CompressionRatioTooHigh,
   CorruptDeflate,
   InvalidUtf8,
   KeepAliveTimeout,
@@ -71,6 +72,7 @@ const read: ReadonlyArray<WebSocketError.ReadError["reason"]> = [
     new ProtocolViolation({ rule: rule as ProtocolError.Rule, section, closeCode })
   ),
   new CorruptDeflate({}),
+  new CompressionRatioTooHigh({ limit: 100 }),
   new InvalidUtf8({}),
   new MessageTooBig({ limit: 16.5 }),
   new TooManyFragments({ limit: 3 }),

@@ -13,6 +13,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Deflate from "../Deflate.ts"
+import type { WebSocketConfig } from "../WebSocketConfig.ts"
 import type { Alarm } from "./deadlines.ts"
 
 /**
@@ -64,11 +65,12 @@ export class Contexts {
   #used = false
   #stopped = false
 
-  constructor(role: Role, maxMessageSize: number, { agreement, codec, options }: Compression, alarm: Alarm) {
+  constructor(role: Role, config: WebSocketConfig, { agreement, codec, options }: Compression, alarm: Alarm) {
     const { level, memLevel, releaseAfter } = options
+    const { maxCompressionRatio, maxMessageSize } = config
     this.messages = {
       deflater: new MessageDeflater({ codec, role, agreement, level, memLevel }),
-      inflater: new MessageInflater({ codec, role, agreement, maxMessageSize })
+      inflater: new MessageInflater({ codec, role, agreement, maxMessageSize, maxCompressionRatio })
     }
     this.#alarm = alarm
     this.#releaseAfter = Duration.toMillis(releaseAfter ?? defaultReleaseAfter)

@@ -54,6 +54,8 @@ const violationReason = (error: ProtocolError.ProtocolError): WebSocketError.Rea
       return new WebSocketError.InvalidUtf8({})
     case "CorruptDeflate":
       return new WebSocketError.CorruptDeflate({})
+    case "CompressionRatioTooHigh":
+      return new WebSocketError.CompressionRatioTooHigh({ limit: error.limit! })
     case "MessageTooBig":
       return new WebSocketError.MessageTooBig({ limit: error.limit! })
     case "TooManyFragments":
@@ -126,7 +128,7 @@ export class Driver {
     this.compressFrom = compression && (compression.options.threshold ?? defaultThreshold)
     this.sendWindowBits = compression === undefined ? 0 : directionFrom(role, compression.agreement).windowBits
     this.#contexts = compression &&
-      new Contexts(role, config.maxMessageSize, compression, new Alarm(deadlines, context))
+      new Contexts(role, config, compression, new Alarm(deadlines, context))
     this.#connection = makeConnection(options, entropy, this.#contexts)
     this.inbox = new Inbox(config.readBuffer, () => this.#onRoom())
     this.outbox = this.#makeOutbox()

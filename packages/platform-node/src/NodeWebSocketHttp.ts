@@ -14,10 +14,12 @@ import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import type * as Etag from "effect/http/Etag"
+import type { HttpMiddleware } from "effect/http/HttpMiddleware"
 import type * as HttpPlatform from "effect/http/HttpPlatform"
 import * as HttpServer from "effect/http/HttpServer"
 import type { ServeError } from "effect/http/HttpServerError"
 import { HttpServerRequest } from "effect/http/HttpServerRequest"
+import type { HttpServerResponse } from "effect/http/HttpServerResponse"
 import * as Layer from "effect/Layer"
 import * as Scope from "effect/Scope"
 import * as Http from "node:http"
@@ -157,7 +159,7 @@ const withHandover = <A, E, R>(
 ): Effect.Effect<A, E, R | HttpServerRequest> =>
   Effect.flatMap(HttpServerRequest, ({ source }) => {
     const handover = handovers.get(source)
-    return handover === undefined ? app : upgrades.serving(handover, app)
+    return handover === undefined ? app : upgrades.offer(handover, app)
   })
 
 /**
@@ -183,33 +185,37 @@ export const make = Effect.fnUntraced(function*(
   evaluate: () => Http.Server | Http2.Http2Server | Http2.Http2SecureServer,
   options: Options
 ): Effect.fn.Return<HttpServer.HttpServer["Service"], ServeError, Scope.Scope> {
-  const upgrades = yield* HttpUpgrade.make(options.config)
-  const { closeTimeout } = yield* WebSocketConfig.resolve(options.config)
   // The events used here exist on every kind of server.
   const server = evaluate() as Http.Server
   const inner = yield* NodeHttpServer.make(() => server, options)
+  const upgrades = yield* HttpUpgrade.make(options.config)
+  const { closeTimeout } = yield* WebSocketConfig.resolve(options.config)
+  const { linger } = options
+  const serve = Effect.fnUntraced(function*(app: App, middleware: HttpMiddleware | undefined) {
+    const handovers: Serving["handovers"] = new WeakMap()
+    const unanswered: Serving["unanswered"] = new WeakMap()
+    yield* listening(server, "request", trackAnswers(unanswered))
+    const others = yield* takeListener(server, inner.serve(app, middleware!))
+    const scope = yield* Effect.acquireRelease(Scope.make("parallel"), Scope.close)
+    const runFork = Effect.runForkWith(yield* Effect.context<never>())
+    const fork: Serving["fork"] = (effect) => void Fiber.runIn(runFork(effect), scope)
+    const answer = yield* NodeHttpServer.makeHandler(withHandover(app, upgrades, handovers), { middleware, scope })
+    const serving = { closeTimeout, fork, handovers, linger, unanswered }
+    yield* listening(server, "upgrade", makeListener(serving, answer, others))
+    yield* Effect.addFinalizer(() => upgrades.drain)
+  })
   return HttpServer.make({
     address: inner.address,
-    serve: Effect.fnUntraced(function*(app, middleware) {
-      const handovers: Serving["handovers"] = new WeakMap()
-      const unanswered: Serving["unanswered"] = new WeakMap()
-      yield* listening(server, "request", trackAnswers(unanswered))
-      const others = yield* takeListener(server, inner.serve(app, middleware!))
-      const scope = Scope.forkUnsafe(yield* Effect.scope, "parallel")
-      const fork = Effect.runForkWith(yield* Effect.context<never>())
-      const serving: Serving = {
-        linger: options.linger,
-        closeTimeout,
-        handovers,
-        unanswered,
-        fork: (effect) => void Fiber.runIn(fork(effect), scope)
-      }
-      const answer = yield* NodeHttpServer.makeHandler(withHandover(app, upgrades, handovers), { middleware, scope })
-      yield* listening(server, "upgrade", makeListener(serving, answer, others))
-      yield* Effect.addFinalizer((exit) => Effect.andThen(upgrades.drain, Scope.close(scope, exit)))
-    })
+    // A scope in which one thing ends after another, whatever that of the caller does.
+    serve: (app, middleware) =>
+      Effect.flatMap(
+        Effect.acquireRelease(Scope.make(), Scope.close),
+        (scope) => Scope.provide(serve(app, middleware), scope)
+      )
   })
 })
+
+type App = Effect.Effect<HttpServerResponse, unknown, HttpServerRequest | Scope.Scope>
 
 /** Has Effect's server listen for upgrades, and takes that listener off again. */
 const takeListener = <R>(server: Http.Server, serve: Effect.Effect<void, never, R>) =>

@@ -1,20 +1,32 @@
+import * as NodeDeflate from "@effect-websocket/platform-node/NodeDeflate"
 import * as NodeWebSocketClient from "@effect-websocket/platform-node/NodeWebSocketClient"
 import * as NodeWebSocketHttp from "@effect-websocket/platform-node/NodeWebSocketHttp"
+import * as HttpHead from "@effect-websocket/protocol/HttpHead"
+import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import { assert, describe, it } from "@effect/vitest"
 import * as HttpUpgrade from "effect-websocket/HttpUpgrade"
+import * as RetryHint from "effect-websocket/RetryHint"
+import * as WebSocketServer from "effect-websocket/WebSocketServer"
 import { WebSocketStream } from "effect-websocket/WebSocketStream"
 import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as FetchHttpClient from "effect/http/FetchHttpClient"
 import * as HttpClient from "effect/http/HttpClient"
+import * as HttpMiddleware from "effect/http/HttpMiddleware"
 import * as HttpRouter from "effect/http/HttpRouter"
 import * as HttpServer from "effect/http/HttpServer"
+import * as HttpServerRequest from "effect/http/HttpServerRequest"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import * as Layer from "effect/Layer"
 import type * as NetAddress from "effect/net/NetAddress"
+import * as References from "effect/References"
+import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
+import * as Tracer from "effect/Tracer"
 import * as Http from "node:http"
 import * as Net from "node:net"
 
@@ -36,6 +48,14 @@ const portOf = (context: Context.Context<HttpServer.HttpServer>): number =>
 
 const connect = (port: number, target: string, options?: Partial<NodeWebSocketClient.Options>) =>
   NodeWebSocketClient.connect({ ...options, url: `ws://127.0.0.1:${port}${target}` } as NodeWebSocketClient.Options)
+
+const declined = (port: number, target: string, options?: Partial<NodeWebSocketClient.Options>) =>
+  Effect.map(Effect.flip(Effect.scoped(connect(port, target, options))), ({ reason }) => {
+    assert.strictEqual(reason._tag, "UpgradeDeclined")
+    return reason as Extract<typeof reason, { readonly _tag: "UpgradeDeclined" }>
+  })
+
+const header = (headers: HttpHead.Headers, name: string) => HttpHead.values(headers, name)
 
 const good = [
   "GET /chat HTTP/1.1",
@@ -159,3 +179,289 @@ describe("RFC 6455 section 4.2.1: a request that is not one for an upgrade", () 
       assert.strictEqual(head.status, 426)
     }).pipe(Effect.provide(FetchHttpClient.layer)))
 })
+
+class User extends Context.Service<User, { readonly name: string }>()("test/User") {}
+
+// Says who it is, from a cookie, or asks for it.
+const authentication = HttpRouter.middleware<{ provides: User }>()((app) =>
+  Effect.flatMap(HttpServerRequest.HttpServerRequest, ({ cookies }) =>
+    cookies["session"] === undefined
+      ? Effect.succeed(
+        HttpServerResponse.text("who are you?", { status: 401, headers: { "www-authenticate": "Basic" } })
+      )
+      : Effect.provideService(app, User, { name: cookies["session"] }).pipe(
+        Effect.map(HttpServerResponse.setCookieUnsafe("seen", "yes", { httpOnly: true })),
+        Effect.map(HttpServerResponse.setHeader("x-served-by", "test"))
+      ))
+)
+
+describe("middleware", () => {
+  const greet = Effect.gen(function*() {
+    const { name } = yield* User
+    yield* (yield* WebSocketStream).write(`hello ${name}`)
+  })
+  const routes = HttpRouter.add("GET", "/greet", HttpUpgrade.upgrade(greet)).pipe(Layer.provide(authentication.layer))
+
+  it.live("is in force before the 101, and what it says goes with it", () =>
+    Effect.gen(function*() {
+      const port = yield* serving(routes)
+      const stream = yield* connect(port, "/greet", { cookies: { session: "ada" } })
+      assert.strictEqual(yield* stream.read, "hello ada")
+      const { headers } = stream.handshake.response
+      assert.deepStrictEqual(header(headers, "set-cookie"), ["seen=yes; HttpOnly"])
+      assert.deepStrictEqual(header(headers, "x-served-by"), ["test"])
+    }))
+
+  it.live("may answer in the route's place", () =>
+    Effect.gen(function*() {
+      const port = yield* serving(routes)
+      const { body, headers, status } = yield* declined(port, "/greet")
+      assert.strictEqual(status, 401)
+      assert.deepStrictEqual(header(headers, "www-authenticate"), ["Basic"])
+      assert.deepStrictEqual(header(headers, "connection"), ["close"])
+      assert.strictEqual(new TextDecoder().decode(body), "who are you?")
+    }))
+
+  it.live("of CORS says on the 101 what it says on pages, and the Origin policy decides", () =>
+    Effect.gen(function*() {
+      const origin = "https://app.example"
+      const port = yield* serving(Layer.merge(
+        HttpRouter.add("GET", "/chat", HttpUpgrade.upgrade(echo, { origins: [origin] })),
+        HttpRouter.cors({ allowedOrigins: [origin], credentials: true })
+      ))
+      const stream = yield* connect(port, "/chat", { origin })
+      const { headers } = stream.handshake.response
+      assert.deepStrictEqual(header(headers, "access-control-allow-origin"), [origin])
+      assert.deepStrictEqual(header(headers, "access-control-allow-credentials"), ["true"])
+      assert.strictEqual((yield* declined(port, "/chat", { origin: "https://evil.example" })).status, 403)
+    }))
+
+  it.live("that trusts a proxy says which host and scheme the page must come from", () =>
+    Effect.gen(function*() {
+      const trusting = HttpMiddleware.xForwardedHeaders({ trustedProxies: () => true })
+      const port = yield* serving(Layer.merge(chat, HttpRouter.middleware(trusting, { global: true })))
+      const headers = {
+        "X-Forwarded-For": "203.0.113.7",
+        "X-Forwarded-Host": "chat.example",
+        "X-Forwarded-Proto": "https"
+      }
+      const stream = yield* connect(port, "/chat", { origin: "https://chat.example", headers })
+      yield* stream.write("hi")
+      assert.strictEqual(yield* stream.read, "hi")
+      assert.strictEqual((yield* declined(port, "/chat", { origin: "http://chat.example", headers })).status, 403)
+      assert.strictEqual((yield* declined(port, "/chat", { origin: "https://chat.example" })).status, 403)
+    }))
+
+  it.live("that changes the status of the answer is taken at its word", () =>
+    Effect.gen(function*() {
+      const closed = HttpRouter.middleware(Effect.map(HttpServerResponse.setStatus(503)), { global: true })
+      const port = yield* serving(Layer.merge(chat, closed))
+      assert.strictEqual((yield* declined(port, "/chat")).status, 503)
+    }))
+
+  it.live("that adds a header that cannot be sent makes it 500", () =>
+    Effect.gen(function*() {
+      const broken = HttpRouter.middleware(Effect.map(HttpServerResponse.setHeader("x-broken", "a\nb")), {
+        global: true
+      })
+      const port = yield* serving(Layer.merge(chat, broken))
+      assert.strictEqual((yield* declined(port, "/chat")).status, 500)
+    }))
+})
+
+describe("accept", () => {
+  const accept = ({ head }: WebSocketServer.UpgradeRequest) =>
+    Effect.flatMap(HttpServerRequest.HttpServerRequest, ({ headers }) => {
+      assert.deepStrictEqual(header(head.headers, "x-token"), [headers["x-token"]])
+      return headers["x-token"] === "secret"
+        ? Effect.succeed({ headers: [["Set-Cookie", "a=1"], ["Set-Cookie", "b=2"]] as const })
+        : Effect.fail(
+          new WebSocketServer.Refusal({
+            status: 403,
+            headers: [["Set-Cookie", "c=3"], ["X-Why", "token"]],
+            body: "not you"
+          })
+        )
+    })
+
+  it.live("sees the request, and chooses headers, subprotocol and compression", () =>
+    Effect.gen(function*() {
+      const options = { accept, subprotocols: ["v2", "v1"], permessageDeflate: {} }
+      const port = yield* serving(HttpRouter.add("GET", "/chat", HttpUpgrade.upgrade(echo, options)))
+      const stream = yield* connect(port, "/chat", {
+        headers: { "X-Token": "secret" },
+        subprotocols: ["v1", "v2"],
+        permessageDeflate: {}
+      })
+      assert.strictEqual(stream.handshake.subprotocol, "v2")
+      assert.strictEqual(stream.handshake.extensions[0]?.name, "permessage-deflate")
+      assert.deepStrictEqual(header(stream.handshake.response.headers, "set-cookie"), ["a=1", "b=2"])
+      const long = "compress me ".repeat(500)
+      yield* stream.write(long, { compress: true })
+      assert.strictEqual(yield* stream.read, long)
+    }).pipe(Effect.provide(NodeDeflate.layer)))
+
+  it.live("refuses with what it says", () =>
+    Effect.gen(function*() {
+      const port = yield* serving(HttpRouter.add("GET", "/chat", HttpUpgrade.upgrade(echo, { accept })))
+      const { body, headers, status } = yield* declined(port, "/chat", { headers: { "X-Token": "guess" } })
+      assert.strictEqual(status, 403)
+      assert.deepStrictEqual(header(headers, "x-why"), ["token"])
+      assert.deepStrictEqual(header(headers, "set-cookie"), ["c=3"])
+      assert.strictEqual(new TextDecoder().decode(body), "not you")
+    }))
+})
+
+describe("an upgrade request that a route answers otherwise", () => {
+  it.live("is sent that answer, and the connection is closed", () =>
+    Effect.gen(function*() {
+      const port = yield* serving(Layer.mergeAll(
+        HttpRouter.add("GET", "/old", HttpServerResponse.redirect("/new")),
+        HttpRouter.add("GET", "/big", HttpServerResponse.text("x".repeat(3_000_000)))
+      ))
+      const moved = yield* declined(port, "/old")
+      assert.deepStrictEqual([moved.status, ...header(moved.headers, "location")], [302, "/new"])
+      const big = yield* raw(port, lines(["GET /big HTTP/1.1", ...good.slice(1)]))
+      assert.match(big, /^HTTP\/1.1 200 OK\r\n[^]*\r\nConnection: close\r\n/)
+      assert.isTrue(big.endsWith("\r\n\r\n" + "x".repeat(3_000_000)))
+    }))
+
+  it.live("for another protocol is Effect's", () =>
+    Effect.gen(function*() {
+      const port = yield* serving(HttpRouter.add("GET", "/page", HttpServerResponse.text("a page")))
+      const answer = yield* raw(
+        port,
+        lines(["GET /page HTTP/1.1", "Host: example.com", "Connection: Upgrade", "Upgrade: h2c"])
+      )
+      assert.match(answer, /^HTTP\/1.1 200 OK\r\n[^]*a page$/)
+    }))
+})
+
+it.live("a route under a prefix keeps the whole target", () =>
+  Effect.gen(function*() {
+    const say = Effect.flatMap(WebSocketStream, (stream) => stream.write(stream.handshake.request.target))
+    const rooms = HttpRouter.use((router) =>
+      router.prefixed("/api/v1").add("GET", "/rooms/:room", HttpUpgrade.upgrade(say))
+    )
+    const port = yield* serving(rooms)
+    assert.strictEqual(yield* (yield* connect(port, "/api/v1/rooms/7")).read, "/api/v1/rooms/7")
+  }))
+
+describe("a handler", () => {
+  it.live.each<readonly [string, Effect.Effect<void, string>, number]>([
+    ["succeeds", Effect.void, 1000],
+    ["fails", Effect.fail("oops"), 1011],
+    ["dies", Effect.die("oops"), 1011],
+    ["is interrupted", Effect.interrupt, 1001]
+  ])("that %s closes its connection with its code", ([_, handler, code]) =>
+    Effect.gen(function*() {
+      const port = yield* serving(HttpRouter.add("GET", "/chat", HttpUpgrade.upgrade(handler)))
+      const stream = yield* connect(port, "/chat")
+      assert.deepInclude(yield* stream.closed, { code, initiator: "peer", clean: true })
+    }).pipe(Effect.provideService(References.MinimumLogLevel, "None")))
+
+  it.live("is interrupted with its server, where the application is served without a router too", () =>
+    Effect.gen(function*() {
+      const scope = yield* Scope.make()
+      const interrupted = yield* Deferred.make<void>()
+      const handler = Effect.onInterrupt(Effect.never, () => Deferred.succeed(interrupted, undefined))
+      const server = NodeWebSocketHttp.layerServer(() => Http.createServer(), {
+        ...quiet,
+        config: { drainTimeout: 10 }
+      })
+      const layer = Layer.provideMerge(HttpServer.serve(HttpUpgrade.upgrade(handler)), server)
+      const port = portOf(yield* Layer.buildWithScope(layer, scope))
+      const stream = yield* connect(port, "/")
+      yield* Scope.close(scope, Exit.void)
+      assert.deepInclude(yield* stream.closed, { code: 1001, initiator: "peer", clean: true })
+      yield* Deferred.await(interrupted)
+    }))
+
+  it.live("has the request's span for a parent of its own", () =>
+    Effect.gen(function*() {
+      const spans: Array<Tracer.Span> = []
+      const tracer = Tracer.make({
+        span: (options) => {
+          const span = new Tracer.NativeSpan(options)
+          spans.push(span)
+          return span
+        }
+      })
+      const handler = Effect.withSpan(Effect.void, "work")
+      const route = Effect.withSpan(HttpUpgrade.upgrade(handler), "route")
+      const port = yield* Effect.provideService(
+        serving(HttpRouter.add("GET", "/chat", route)),
+        Tracer.Tracer,
+        tracer
+      )
+      yield* (yield* connect(port, "/chat")).closed
+      const names = (span: Tracer.Span): ReadonlyArray<string> =>
+        span.parent._tag === "Some" ? [...names(span.parent.value as Tracer.Span), span.name] : [span.name]
+      assert.deepStrictEqual(names(spans.find(({ name }) => name === "work")!), [
+        "GET",
+        "WebSocketServer.connection",
+        "work"
+      ])
+    }))
+})
+
+describe("draining", () => {
+  it.live("takes no time when nothing is open", () =>
+    Effect.gen(function*() {
+      const scope = yield* Scope.make()
+      yield* Scope.provide(serving(chat, { config: { drainTimeout: "1 hour" } }), scope)
+      yield* Scope.close(scope, Exit.void)
+    }))
+
+  it.live("tells peers when to come back, and latecomers with 503", () =>
+    Effect.gen(function*() {
+      const scope = yield* Scope.make()
+      const finish = yield* Deferred.make<void>()
+      const drainRetryAfter = { min: "1 second", max: "2 seconds" } as const
+      const closing = Effect.flatMap(WebSocketStream, (stream) => stream.closed)
+      const port = yield* Scope.provide(
+        serving(
+          Layer.merge(
+            chat,
+            HttpRouter.add("GET", "/busy", HttpUpgrade.upgrade(Effect.andThen(closing, Deferred.await(finish))))
+          ),
+          { config: { drainRetryAfter, drainCode: 1012 } }
+        ),
+        scope
+      )
+      const streams = [yield* connect(port, "/chat"), yield* connect(port, "/busy")]
+      const shutdown = yield* Effect.forkChild(Scope.close(scope, Exit.void))
+      for (const stream of streams) {
+        const status = yield* stream.closed
+        assert.strictEqual(status.code, 1012)
+        const hint = Duration.toMillis(RetryHint.of(status)!)
+        assert.isTrue(hint >= 1000 && hint <= 2000, status.reason)
+      }
+      const late = yield* declined(port, "/chat")
+      assert.strictEqual(late.status, 503)
+      assert.strictEqual(late.retryAfter, 2000)
+      assert.isUndefined(shutdown.pollUnsafe())
+      yield* Deferred.succeed(finish, undefined)
+      yield* Fiber.join(shutdown)
+    }))
+})
+
+it.live("limits are the server's, over all routes", () =>
+  Effect.gen(function*() {
+    const port = yield* serving(
+      Layer.merge(chat, HttpRouter.add("GET", "/other", HttpUpgrade.upgrade(echo))),
+      { config: { maxConnections: 1 } }
+    )
+    const first = yield* connect(port, "/chat")
+    assert.strictEqual((yield* declined(port, "/other")).status, 503)
+    yield* first.close()
+    yield* Effect.retry(connect(port, "/other"), { times: 0 })
+  }))
+
+it.live("a server that hands over no connections answers 500, whatever the request", () =>
+  Effect.gen(function*() {
+    const server = NodeHttpServer.layerServer(() => Http.createServer(), { port: 0, host: "127.0.0.1" })
+    const app = HttpServer.serve(HttpUpgrade.upgrade(echo))
+    const port = portOf(yield* Layer.build(Layer.provideMerge(app, server)))
+    assert.strictEqual((yield* declined(port, "/")).status, 500)
+  }).pipe(Effect.provideService(References.MinimumLogLevel, "None")))

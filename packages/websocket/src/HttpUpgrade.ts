@@ -62,12 +62,12 @@ export interface Handover {
  * @since 1.0.0
  */
 export interface Upgrades {
-  /** Runs the application for a request that may take its connection. */
-  readonly serving: <A, E, R>(handover: Handover, app: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
+  /** Gives the application of a request what it may take: the connection it came by. */
+  readonly offer: <A, E, R>(handover: Handover, app: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
   /**
    * From now on refuses with 503. Sends a Close with `drainCode` and a hint of
-   * when to come back to every peer, and waits until the requests that are
-   * served have ended, for `drainTimeout` at most.
+   * when to come back to every peer, and waits until their handlers have ended,
+   * for `drainTimeout` at most.
    */
   readonly drain: Effect.Effect<void>
   /** How many connections are open, those that are closing counted. */
@@ -96,7 +96,7 @@ export const make = Effect.fnUntraced(function*(config?: WebSocketConfig.Options
   const resolved = yield* WebSocketConfig.resolve(config)
   const desk = new Desk(resolved)
   return {
-    serving: (handover, app) => desk.serving(Effect.provideService(app, Current, { handover, desk, config: resolved })),
+    offer: (handover, app) => Effect.provideService(app, Current, { handover, desk, config: resolved }),
     drain: Effect.andThen(
       desk.drain,
       Effect.asVoid(Effect.timeoutOption(Effect.interruptible(desk.idle.await), resolved.drainTimeout))
@@ -253,7 +253,7 @@ const connect = (
   handled: Handled
 ): Effect.Effect<HttpServerResponse.HttpServerResponse> => {
   const head = withHeadersOf(agreed.decision.response, response)
-  return agreed.desk.admit.pipe(
+  const connected = agreed.desk.admit.pipe(
     Effect.andThen(Effect.mapError(Effect.fromResult(HttpHead.formatResponse(head)), Declining.faulty)),
     Effect.matchEffect({
       onFailure: decline,
@@ -263,6 +263,7 @@ const connect = (
     Effect.interruptible,
     Effect.catchCause((cause) => Effect.as(Logging.failure(cause), response))
   )
+  return agreed.desk.serving(connected)
 }
 
 const isWrittenByHandshake = (name: string): boolean =>

@@ -439,11 +439,11 @@ interface UrlTarget {
   readonly secure: boolean
 }
 
-const defaultPorts: { readonly [protocol: string]: number } = { "ws:": 80, "wss:": 443 }
+const defaultPorts: { readonly [protocol: string]: number } = { "ws:": 80, "wss:": 443, "http:": 80, "https:": 443 }
 
 const parseUrl = (input: string | URL): UrlTarget => {
   const url = new URL(input)
-  const secure = url.protocol.startsWith("wss")
+  const secure = url.protocol.startsWith("wss") || url.protocol === "https:"
   if (url.protocol === "ws+unix:" || url.protocol === "wss+unix:") {
     // The path of the socket, then a colon and the request's target.
     return { secure, target: { path: decodeURIComponent(url.pathname.split(":", 1)[0]!) } }
@@ -457,8 +457,9 @@ const parseUrl = (input: string | URL): UrlTarget => {
 }
 
 /**
- * Makes a connection to where a URL points: `ws:`, `wss:`, `ws+unix:` or
- * `wss+unix:`, whose path is the socket's, then `:` and the request's target.
+ * Makes a connection to where a URL points: `ws:` or `http:`, `wss:` or `https:`,
+ * and `ws+unix:` or `wss+unix:`, whose path is the socket's, then `:` and the
+ * request's target.
  *
  * **Details**
  *

@@ -4,6 +4,7 @@
  *
  * @since 1.0.0
  */
+import { TransportDialer } from "effect-websocket/Transport"
 import * as WebSocketClient from "effect-websocket/WebSocketClient"
 import type { HandshakeError } from "effect-websocket/WebSocketError"
 import { WebSocketStream } from "effect-websocket/WebSocketStream"
@@ -18,7 +19,7 @@ import * as NodeTransport from "./NodeTransport.ts"
  * @category models
  * @since 1.0.0
  */
-export interface Options extends WebSocketClient.ConnectOptions, NodeTransport.DialOptions {}
+export interface Options extends WebSocketClient.DialOptions, NodeTransport.DialOptions {}
 
 /**
  * Dials where `url` points, `ws:`, `wss:`, `ws+unix:` or `wss+unix:`, and
@@ -27,7 +28,9 @@ export interface Options extends WebSocketClient.ConnectOptions, NodeTransport.D
  * **Details**
  *
  * Options may be an Effect; it runs anew for every attempt. A failure to dial is
- * a `HandshakeError` with `TransportFailed`.
+ * a `HandshakeError` with `TransportFailed`. With `followRedirects`, another
+ * host is not shown what `tls` has to say who this client is (certificate and
+ * key), nor is `servername` or `session` for it; `ca` and the rest are.
  *
  * @category constructors
  * @since 1.0.0
@@ -37,8 +40,25 @@ export const connect = <E = never, R = never>(
 ): Effect.Effect<WebSocketStream["Service"], HandshakeError | E, R | Scope.Scope> =>
   Effect.flatMap(
     Effect.isEffect(options) ? options : Effect.succeed(options),
-    (resolved) => WebSocketClient.connect(resolved).pipe(Effect.provide(NodeTransport.layerUrl(resolved.url, resolved)))
+    (resolved) => Effect.provideService(WebSocketClient.dial(resolved), TransportDialer, dialer(resolved))
   )
+
+const dialer = (options: Options): TransportDialer["Service"] => {
+  const elsewhere = { ...options, tls: options.tls && withoutIdentity(options.tls) }
+  const host = hostOf(options.url)
+  return { dial: (url) => NodeTransport.fromUrl(url, hostOf(url) === host ? options : elsewhere) }
+}
+
+const hostOf = (url: string | URL): string | undefined => {
+  const parsed = URL.parse(url)
+  // The host of a unix socket's URL is empty, and its path goes before the target.
+  return parsed === null ? undefined : parsed.host + (parsed.host === "" ? parsed.pathname.split(":")[0] : "")
+}
+
+const withoutIdentity = (
+  { cert: _, key: _1, passphrase: _2, pfx: _3, secureContext: _4, servername: _5, session: _6, ...tls }:
+    NodeTransport.TlsOptions
+): NodeTransport.TlsOptions => tls
 
 /**
  * Layer that connects, for as long as the layer lives.

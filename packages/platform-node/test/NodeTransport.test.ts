@@ -253,14 +253,16 @@ describe("NodeTransport", () => {
       yield* NodeTransport.fromUrl(url, options).reader
     })
 
-    it.live("ws: dials TCP, wss: dials TLS", () =>
+    it.live("ws: and http: dial TCP, wss: and https: dial TLS", () =>
       Effect.gen(function*() {
         const plain = yield* NodeTransportServer.make({ port: 0 })
         const port = transports.portOf(plain)
         yield* reaches(plain, `ws://127.0.0.1:${port}/chat?a=b`)
         yield* reaches(plain, `ws://localhost:${port}`, { tls: { rejectUnauthorized: true } })
+        yield* reaches(plain, `http://localhost:${port}`)
         const secure = yield* NodeTransportServer.make({ port: 0, tls: identity })
         yield* reaches(secure, `wss://localhost:${transports.portOf(secure)}`, { tls: trust })
+        yield* reaches(secure, `https://localhost:${transports.portOf(secure)}`, { tls: trust })
       }))
 
     it.live("an IPv6 address is dialled without its brackets", () =>
@@ -283,7 +285,7 @@ describe("NodeTransport", () => {
 
     it.live("what is not the URL of a WebSocket fails as dialling does", () =>
       Effect.gen(function*() {
-        for (const url of ["http://localhost", "nonsense", "ws://"]) {
+        for (const url of ["ftp://localhost", "wsx://localhost", "nonsense", "ws://"]) {
           const error = yield* Effect.flip(NodeTransport.fromUrl(url).reader)
           assert.strictEqual(error.reason._tag, "SocketOpenError")
         }

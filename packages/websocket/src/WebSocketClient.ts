@@ -8,12 +8,16 @@ import * as Handshake from "@effect-websocket/protocol/Handshake"
 import { HandshakeError as HandshakeRule, type Rule } from "@effect-websocket/protocol/HandshakeError"
 import * as HttpHead from "@effect-websocket/protocol/HttpHead"
 import * as PerMessageDeflate from "@effect-websocket/protocol/PerMessageDeflate"
+import * as Clock from "effect/Clock"
+import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Base64 from "effect/encoding/Base64"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
 import * as Result from "effect/Result"
+import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
 import type * as Deflate from "./Deflate.ts"
 import * as Entropy from "./Entropy.ts"
@@ -28,6 +32,7 @@ import {
   transportFailed
 } from "./internal/heads.ts"
 import * as Link from "./internal/link.ts"
+import * as Redirect from "./internal/redirect.ts"
 import { ResponseBody } from "./internal/responseBody.ts"
 import * as Stream from "./internal/stream.ts"
 import { isTransportError, Transport, TransportDialer, type TransportError } from "./Transport.ts"
@@ -67,6 +72,21 @@ export interface ConnectOptions {
   readonly permessageDeflate?: Deflate.Options | undefined
   /** Fields over those of the environment's `WebSocketConfig`. */
   readonly config?: WebSocketConfig.Options | undefined
+}
+
+/**
+ * What to ask a server for that the URL points to.
+ *
+ * @category models
+ * @since 1.0.0
+ */
+export interface DialOptions extends ConnectOptions {
+  /**
+   * How many redirections (301, 302, 303, 307 and 308) are followed, one after
+   * another. Default 0: each is `UpgradeDeclined`, with its Location among the
+   * headers.
+   */
+  readonly followRedirects?: number | undefined
 }
 
 interface Request {
@@ -152,14 +172,25 @@ export const connect: <E = never, R = never>(
  * **Details**
  *
  * As `connect`, over the transport that the environment's `TransportDialer` has
- * for the URL of this attempt.
+ * for the URL of this attempt. With `followRedirects` a redirection is followed
+ * to where its Location points, each with a `handshakeTimeout` of its own:
+ *
+ * - to `ws:`, `wss:`, `http:` and `https:` URLs only, or within the unix socket
+ *   it came from, and never from TLS to a connection without;
+ * - to another origin (scheme, host or port) without the headers Authorization,
+ *   Cookie and Proxy-Authorization and without `cookies`, which do not come back
+ *   with a later redirection either. Other headers and subprotocols go along: a
+ *   secret in one of them is no reason to follow redirections.
+ *
+ * What may not be followed fails with `RedirectRefused`, a redirection without a
+ * Location with `UpgradeDeclined`.
  *
  * @category constructors
  * @since 1.0.0
  */
 export const dial = Effect.fnUntraced(
   function*<E = never, R = never>(
-    options: ConnectOptions | Effect.Effect<ConnectOptions, E, R>
+    options: DialOptions | Effect.Effect<DialOptions, E, R>
   ): Effect.fn.Return<
     WebSocketStream["Service"],
     WebSocketError.HandshakeError | E,
@@ -167,9 +198,19 @@ export const dial = Effect.fnUntraced(
   > {
     const resolved = Effect.isEffect(options) ? yield* options : options
     const dialer = yield* TransportDialer
-    return yield* Effect.provideService(connect(resolved), Transport, dialer.dial(resolved.url))
+    return yield* (resolved.followRedirects ?? 0) > 0 ? follow(resolved, dialer) : dialOnce(resolved, dialer)
   }
 )
+
+const dialOnce = (options: DialOptions, dialer: TransportDialer["Service"]) =>
+  Effect.provideService(connect(options), Transport, dialer.dial(options.url))
+
+const follow = (options: DialOptions, dialer: TransportDialer["Service"]): ReturnType<typeof dialOnce> =>
+  Effect.catchReason(dialOnce(options, dialer), "HandshakeError", "UpgradeDeclined", (declined, error) => {
+    const next = Redirect.follow(options, declined)
+    if (next === undefined) return Effect.fail(error)
+    return Result.isFailure(next) ? handshakeError(next.failure) : follow(next.success, dialer)
+  })
 
 /**
  * Layer that connects, for as long as the layer lives.
@@ -190,7 +231,7 @@ export const layer = <E = never, R = never>(
  * @since 1.0.0
  */
 export const layerDial = <E = never, R = never>(
-  options: ConnectOptions | Effect.Effect<ConnectOptions, E, R>
+  options: DialOptions | Effect.Effect<DialOptions, E, R>
 ): Layer.Layer<WebSocketStream, WebSocketError.HandshakeError | E, TransportDialer | Exclude<R, Scope.Scope>> =>
   Layer.effect(WebSocketStream, dial(options))
 
@@ -334,12 +375,19 @@ const declined = Effect.fnUntraced(function*(
     })
   )
   yield* Effect.ignore(Effect.timeoutOption(readAll, config.closeTimeout))
+  const after = retryAfter(headers, yield* Clock.currentTimeMillis)
   return yield* handshakeError(
-    new WebSocketError.UpgradeDeclined({ status, headers, body: body.bytes, retryAfter: retryAfter(headers) })
+    new WebSocketError.UpgradeDeclined({ status, headers, body: body.bytes, retryAfter: after })
   )
 })
 
-const retryAfter = (headers: HttpHead.Headers): number | undefined => {
+const parseDate = Schema.decodeOption(Schema.DateTimeUtcFromHttpDate)
+
+// RFC 9110 section 10.2.3: seconds, or a date
+const retryAfter = (headers: HttpHead.Headers, now: number): number | undefined => {
   const value = HttpHead.values(headers, "retry-after")[0]
-  return value !== undefined && /^\d{1,9}$/.test(value) ? Number(value) * 1000 : undefined
+  if (value === undefined) return undefined
+  if (/^\d{1,9}$/.test(value)) return Number(value) * 1000
+  const date = parseDate(value)
+  return Option.isNone(date) ? undefined : Math.max(0, DateTime.toEpochMillis(date.value) - now)
 }

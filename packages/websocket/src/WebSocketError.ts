@@ -319,7 +319,9 @@ export class QueueFull extends Schema.TaggedError<QueueFull>("effect-websocket/W
  *
  * `headers` are name and value as received, in order, one per line. `body` is
  * the beginning of the response's body, at most `maxRefusalBody` bytes.
- * `retryAfter` is Retry-After in milliseconds where it was given in seconds.
+ * `retryAfter` is Retry-After in milliseconds from the refusal on, whether the
+ * header gave seconds or a date (RFC 9110 section 10.2.3); 0 for a date that has
+ * passed.
  *
  * @category reasons
  * @since 1.0.0
@@ -411,6 +413,47 @@ export class ExtensionRefused
 }
 
 /**
+ * Why a redirection was not followed, with one sentence for a log.
+ *
+ * @category constants
+ * @since 1.0.0
+ */
+export const redirectRules = {
+  TooMany: "it is one more than `followRedirects` allows",
+  Downgrade: "it leads from TLS to a connection without",
+  OtherScheme: "it leads elsewhere than to ws:, wss:, http: or https:",
+  Userinfo: "its URL has a user or a password (RFC 9110 section 4.2.4)",
+  InvalidLocation: "its Location is not a URL"
+} as const
+
+/**
+ * The name of a rule in `redirectRules`.
+ *
+ * @category models
+ * @since 1.0.0
+ */
+export type RedirectRule = keyof typeof redirectRules
+
+/**
+ * The server redirected with `status` to `location`, as it wrote it, and the
+ * client was asked to follow but may not go there.
+ *
+ * @category reasons
+ * @since 1.0.0
+ */
+export class RedirectRefused
+  extends Schema.TaggedError<RedirectRefused>("effect-websocket/WebSocketError/RedirectRefused")("RedirectRefused", {
+    rule: literals(redirectRules),
+    status: Schema.Int,
+    location: Schema.String
+  })
+{
+  override get message(): string {
+    return `The redirection with ${this.status} was not followed: ${redirectRules[this.rule]}`
+  }
+}
+
+/**
  * The server's `accept` refused the request, and it was answered with `status`.
  *
  * @category reasons
@@ -466,6 +509,7 @@ export class HandshakeError
   extends Schema.TaggedError<HandshakeError>("effect-websocket/WebSocketError/HandshakeError")("HandshakeError", {
     reason: Schema.Union([
       UpgradeDeclined,
+      RedirectRefused,
       InvalidRequest,
       InvalidResponse,
       SubprotocolRefused,

@@ -367,10 +367,19 @@ describe("a refusal", () => {
     ["soon", undefined],
     ["-1", undefined],
     ["1.5", undefined],
-    ["Wed, 21 Oct 2015 07:28:00 GMT", undefined],
-    ["9999999999999999", undefined]
+    ["9999999999999999", undefined],
+    // dates in the three forms of RFC 9110 section 5.6.7, told at 07:27:30
+    ["Wed, 21 Oct 2015 07:28:00 GMT", 30_000],
+    ["Wednesday, 21-Oct-15 07:28:00 GMT", 30_000],
+    ["Wed Oct 21 07:28:00 2015", 30_000],
+    ["Wed, 21 Oct 2015 07:27:30 GMT", 0],
+    ["Wed, 21 Oct 2015 07:27:29 GMT", 0],
+    ["Wed, 21 Oct 2015 07:28:00 PST", undefined],
+    ["Wed, 32 Oct 2015 07:28:00 GMT", undefined],
+    ["2015-10-21T07:28:00Z", undefined]
   ])("Retry-After: %s is %s", ([value, retryAfter]) =>
     Effect.gen(function*() {
+      yield* TestClock.setTime(1_445_412_450_000)
       const { refused } = yield* refusal(["HTTP/1.1 503 x", "Content-Length: 0", `Retry-After: ${value}`])
       assert.strictEqual(declined(yield* Fiber.join(refused)).retryAfter, retryAfter)
     }))

@@ -98,6 +98,17 @@ describe("WebSocketClient", () => {
     >()
   })
 
+  it("dial needs a dialer and a scope, and follows redirections, which connect cannot", () => {
+    const options = { url: "ws://localhost/", followRedirects: 3 }
+    expect(WebSocketClient.dial(options)).type.toBe<
+      Effect.Effect<WebSocketStream["Service"], HandshakeError, Transport.TransportDialer | Scope.Scope>
+    >()
+    expect(WebSocketClient.layerDial(options)).type.toBe<
+      Layer.Layer<WebSocketStream, HandshakeError, Transport.TransportDialer>
+    >()
+    expect(WebSocketClient.connect).type.not.toBeCallableWith({ url: "ws://localhost/", followRedirects: 3 })
+  })
+
   it("layer takes a transport and gives a stream", () => {
     expect(WebSocketClient.layer({ url: "ws://localhost/" })).type.toBe<
       Layer.Layer<WebSocketStream, HandshakeError, Transport.Transport>

@@ -381,16 +381,22 @@ const refused = () =>
   })
 
 /**
- * Provides a server and the transport that dials it.
+ * Provides a server and the transport that dials it, also by a dialer, which
+ * reaches it with every URL.
  *
  * @category layers
  * @since 1.0.0
  */
-export const layer = (options?: Options): Layer.Layer<Transport.Transport | Transport.TransportServer> =>
+export const layer = (
+  options?: Options
+): Layer.Layer<Transport.Transport | Transport.TransportDialer | Transport.TransportServer> =>
   Layer.effectContext(
     Effect.map(
       makeServer(options),
       ({ client, server }) =>
-        Context.make(Transport.Transport, client).pipe(Context.add(Transport.TransportServer, server))
+        Context.make(Transport.Transport, client).pipe(
+          Context.add(Transport.TransportDialer, { dial: () => client }),
+          Context.add(Transport.TransportServer, server)
+        )
     )
   )

@@ -27,6 +27,7 @@ const {
   ProtocolViolation,
   QueueFull,
   ReadError,
+  RedirectRefused,
   Refused,
   SubprotocolRefused,
   TooManyFragments,
@@ -103,6 +104,9 @@ const handshake: ReadonlyArray<WebSocketError.HandshakeError["reason"]> = [
     new InvalidRequest({ rule: rule as HandshakeRule.Rule, section, status }),
     new InvalidResponse({ rule: rule as HandshakeRule.Rule, section })
   ]),
+  ...Object.keys(WebSocketError.redirectRules).map((rule) =>
+    new RedirectRefused({ rule: rule as WebSocketError.RedirectRule, status: 302, location: "ftp://é" })
+  ),
   new SubprotocolRefused({ offered: ["a", "b"], chosen: undefined }),
   new SubprotocolRefused({ offered: [], chosen: "c" }),
   new ExtensionRefused({ extension: "permessage-deflate" }),

@@ -7,10 +7,12 @@
 import { TransportDialer } from "effect-websocket/Transport"
 import * as WebSocketClient from "effect-websocket/WebSocketClient"
 import type { HandshakeError } from "effect-websocket/WebSocketError"
+import * as WebSocketSocket from "effect-websocket/WebSocketSocket"
 import { WebSocketStream } from "effect-websocket/WebSocketStream"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
+import type { Socket } from "effect/socket/Socket"
 import * as NodeTransport from "./NodeTransport.ts"
 
 /**
@@ -70,3 +72,15 @@ export const layer = <E = never, R = never>(
   options: Options | Effect.Effect<Options, E, R>
 ): Layer.Layer<WebSocketStream, HandshakeError | E, Exclude<R, Scope.Scope>> =>
   Layer.effect(WebSocketStream, connect(options))
+
+/**
+ * Layer of Effect's `Socket`, one element a message, that connects each time its
+ * reader is acquired. What kept it from opening is the cause of a
+ * `SocketOpenError`.
+ *
+ * @category layers
+ * @since 1.0.0
+ */
+export const layerSocket = <E = never, R = never>(
+  options: Options | Effect.Effect<Options, E, R>
+): Layer.Layer<Socket, never, Exclude<R, Scope.Scope>> => WebSocketSocket.layerConnect(connect(options))

@@ -5,8 +5,9 @@
  */
 import { TransportServer } from "effect-websocket/Transport"
 import * as WebSocketServer from "effect-websocket/WebSocketServer"
+import * as WebSocketSocketServer from "effect-websocket/WebSocketSocketServer"
 import * as Layer from "effect/Layer"
-import type { SocketServerError } from "effect/socket/SocketServer"
+import type { SocketServer, SocketServerError } from "effect/socket/SocketServer"
 import * as NodeTransportServer from "./NodeTransportServer.ts"
 
 /**
@@ -30,3 +31,14 @@ export const layer = <R = never>(
   WebSocketServer.layer<R>({ secure: options.tls !== undefined, ...options }).pipe(
     Layer.provide(Layer.effect(TransportServer, NodeTransportServer.make(options)))
   )
+
+/**
+ * Layer of Effect's `SocketServer`, whose sockets have one element a message.
+ * Handlers have the connection's `WebSocketStream` in their context.
+ *
+ * @category layers
+ * @since 1.0.0
+ */
+export const layerSocketServer = <R = never>(
+  options: Options<R>
+): Layer.Layer<SocketServer, SocketServerError, R> => WebSocketSocketServer.layer.pipe(Layer.provide(layer(options)))

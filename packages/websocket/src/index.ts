@@ -51,6 +51,16 @@ export * as WebSocketServer from "./WebSocketServer.ts"
 /**
  * @since 1.0.0
  */
+export * as WebSocketSocket from "./WebSocketSocket.ts"
+
+/**
+ * @since 1.0.0
+ */
+export * as WebSocketSocketServer from "./WebSocketSocketServer.ts"
+
+/**
+ * @since 1.0.0
+ */
 export * as WebSocketStream from "./WebSocketStream.ts"
 
 /**

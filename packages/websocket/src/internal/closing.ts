@@ -77,14 +77,12 @@ export class Closing {
       (this.#failure === undefined || this.#failure.reason._tag === "TransportFailed")
   }
 
-  /** The error of a write that comes too late. */
-  get closedError(): WebSocketError.WriteError {
+  /** Why an operation comes too late. */
+  get closedReason(): WebSocketError.ConnectionClosed | WebSocketError.TransportFailed {
     const reason = this.#failure?.reason
-    return new WebSocketError.WriteError({
-      reason: reason?._tag === "TransportFailed"
-        ? reason
-        : new WebSocketError.ConnectionClosed({ status: this.#status ?? this.#makeStatus() })
-    })
+    return reason?._tag === "TransportFailed"
+      ? reason
+      : new WebSocketError.ConnectionClosed({ status: this.#status ?? this.#makeStatus() })
   }
 
   /** Calls `watcher` with the state now and whenever it changes. */

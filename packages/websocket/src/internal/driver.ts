@@ -204,7 +204,13 @@ export class Driver {
 
   /** The error of a write that comes too late. */
   closedError(): WebSocketError.WriteError {
-    return this.#closing.closedError
+    return new WebSocketError.WriteError({ reason: this.#closing.closedReason })
+  }
+
+  /** Nobody will read any more: reads that wait fail, what is there is dropped, and what comes. */
+  abandonReads(): void {
+    this.inbox.discard()
+    this.inbox.fail(new WebSocketError.ReadError({ reason: this.#closing.closedReason }))
   }
 
   close(frame: CloseCode.CloseFrame): void {

@@ -47,7 +47,22 @@ export const make: (options: Driver.Options) => Effect.Effect<Service, never, Sc
   }
 )
 
+const drivers = new WeakMap<Service, Driver.Driver>()
+
+/**
+ * The driver below a stream, for adapters; `undefined` where the stream is not made here.
+ *
+ * @internal
+ */
+export const driverOf = (stream: Service): Driver.Driver | undefined => drivers.get(stream)
+
 const fromDriver = (driver: Driver.Driver): Service => {
+  const service = makeService(driver)
+  drivers.set(service, driver)
+  return service
+}
+
+const makeService = (driver: Driver.Driver): Service => {
   const writing = new Writing(driver)
   const { inbox } = driver
   return WebSocketStream.WebSocketStream.of({

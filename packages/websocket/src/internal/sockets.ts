@@ -1,0 +1,155 @@
+/**
+ * A `WebSocketStream` as the two sides of Effect's `Socket`, for the modules
+ * that adapt to `effect/socket` and `effect/rpc`.
+ *
+ * @since 1.0.0
+ */
+import type { NonEmptyReadonlyArray } from "effect/Array"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Semaphore from "effect/Semaphore"
+import * as Socket from "effect/socket/Socket"
+import * as WebSocketError from "../WebSocketError.ts"
+import type { Payload, WebSocketStream } from "../WebSocketStream.ts"
+import { driverOf } from "./stream.ts"
+
+type Stream = WebSocketStream["Service"]
+
+const socketError = (reason: Socket.SocketErrorReason) => new Socket.SocketError({ reason })
+
+const closeError = ({ code, reason }: { readonly code: number; readonly reason: string }) =>
+  socketError(new Socket.SocketCloseError({ code, closeReason: reason === "" ? undefined : reason }))
+
+/**
+ * A close as a `SocketCloseError`, all else that ends reading as a
+ * `SocketReadError` whose cause is the `ReadError`.
+ *
+ * @internal
+ */
+export const readError = (error: WebSocketError.ReadError): Socket.SocketError =>
+  error.reason._tag === "ConnectionClosed"
+    ? closeError(error.reason.status)
+    : socketError(new Socket.SocketReadError({ cause: error }))
+
+/**
+ * A close as a `SocketCloseError`, all else as a `SocketWriteError` whose cause
+ * is the `WriteError`.
+ *
+ * @internal
+ */
+export const writeError = (error: WebSocketError.WriteError): Socket.SocketError =>
+  error.reason._tag === "ConnectionClosed"
+    ? closeError(error.reason.status)
+    : socketError(new Socket.SocketWriteError({ cause: error }))
+
+/**
+ * What kept a connection from opening as a `SocketOpenError` that has it as its
+ * cause.
+ *
+ * @internal
+ */
+export const openError = (cause: unknown): Socket.SocketError =>
+  socketError(new Socket.SocketOpenError({ kind: isTimeout(cause) ? "Timeout" : "Unknown", cause }))
+
+const isTimeout = (error: unknown): boolean => {
+  if (!(error instanceof WebSocketError.HandshakeError)) return false
+  const { reason } = error
+  if (reason._tag !== "TransportFailed") return reason._tag === "HandshakeTimeout"
+  const cause = Socket.isSocketError(reason.cause) ? reason.cause.reason : undefined
+  return cause?._tag === "SocketOpenError" && cause.kind === "Timeout"
+}
+
+/**
+ * Whether nobody but the peer, or the network, has to do with it.
+ *
+ * @internal
+ */
+export const isPeersDoing = (error: unknown): error is Socket.SocketError =>
+  Socket.isSocketError(error) &&
+  (error.reason._tag === "SocketCloseError" || error.reason._tag === "SocketReadError" || hasFailedTransport(error))
+
+const hasFailedTransport = ({ reason }: Socket.SocketError): boolean =>
+  reason._tag === "SocketWriteError" &&
+  reason.cause instanceof WebSocketError.WriteError &&
+  reason.cause.reason._tag === "TransportFailed"
+
+/**
+ * The reading side.
+ *
+ * @internal
+ */
+export const pullOf = (stream: Stream): Effect.Effect<NonEmptyReadonlyArray<Payload>, Socket.SocketError> =>
+  Effect.mapError(stream.pull, readError)
+
+const closeFrameOf = (event: Socket.CloseEvent) => ({ code: event.code, reason: event.reason ?? "" })
+
+/**
+ * Begins to close and waits for nothing: the end comes as the error of a pull.
+ *
+ * @internal
+ */
+export const beginClose = (stream: Stream, event: Socket.CloseEvent): Effect.Effect<void, Socket.SocketError> =>
+  Effect.flatMap(
+    Effect.forkDetach(stream.close(closeFrameOf(event)), { startImmediately: true }),
+    (closing) => {
+      const exit = closing.pollUnsafe()
+      return exit === undefined ? Effect.void : Effect.mapError(Effect.asVoid(exit), writeError)
+    }
+  )
+
+/**
+ * The close code of a scope's exit.
+ *
+ * @internal
+ */
+export const closeCodeOf = (exit: Exit.Exit<unknown, unknown>): number =>
+  Exit.isSuccess(exit) ? 1000 : Exit.hasInterrupts(exit) ? 1001 : 1011
+
+// The UTF-8 of a UTF-16 code unit takes three bytes at most.
+const maxSize = (payload: Payload): number => typeof payload === "string" ? payload.length * 3 : payload.length
+
+/**
+ * The writing side: a message goes out whole or not at all.
+ *
+ * A message in several frames that is interrupted between them would leave a
+ * connection on which nothing can follow. So once it is its turn, it goes on
+ * without the fiber that wrote it; of those there is one at a time.
+ *
+ * @internal
+ */
+export class SocketWriter {
+  readonly #stream: Stream
+  readonly #turn = Semaphore.makeUnsafe(1)
+  /** Most bytes of a message that is one frame for certain. */
+  readonly #frameSize: number
+
+  constructor(stream: Stream) {
+    this.#stream = stream
+    const config = driverOf(stream)?.config
+    const known = config !== undefined && stream.handshake.extensions.length === 0
+    this.#frameSize = known ? config.fragmentSize || Infinity : 0
+  }
+
+  write(payload: Payload): Effect.Effect<void, Socket.SocketError> {
+    const write = Effect.asVoid(Effect.mapError(this.#stream.write(payload), writeError))
+    return maxSize(payload) <= this.#frameSize ? write : this.#whole(write)
+  }
+
+  writeAll(payloads: ReadonlyArray<Payload>): Effect.Effect<void, Socket.SocketError> {
+    const write = Effect.asVoid(Effect.mapError(this.#stream.writeAll(payloads), writeError))
+    return payloads.every((payload) => maxSize(payload) <= this.#frameSize) ? write : this.#whole(write)
+  }
+
+  #whole(write: Effect.Effect<void, Socket.SocketError>): Effect.Effect<void, Socket.SocketError> {
+    return Effect.uninterruptibleMask((restore) =>
+      Effect.andThen(
+        restore(this.#turn.take(1)),
+        Effect.flatMap(
+          Effect.forkDetach(Effect.ensuring(write, this.#turn.release(1))),
+          (writing) => restore(Fiber.join(writing))
+        )
+      )
+    )
+  }
+}

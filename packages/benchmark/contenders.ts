@@ -1,0 +1,72 @@
+/**
+ * Who takes part, and how each is started.
+ */
+import type * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
+import * as Program from "./program.ts"
+import type { Setting } from "./setting.ts"
+
+/** One that takes part. */
+export interface Contender {
+  readonly name: string
+  readonly file: string
+  readonly runtime: "node" | "bun"
+  readonly setting: Partial<Setting>
+}
+
+const contender = (
+  name: string,
+  file: string,
+  setting: Partial<Setting> = {},
+  runtime: "node" | "bun" = "node"
+): Contender => ({ name, file: `contenders/${file}.ts`, setting, runtime })
+
+/** Our server in its styles. */
+export const ours = [
+  contender("read+write", "ours", { style: "read+write" }),
+  contender("pull+writeAll", "ours", { style: "pull+writeAll" }),
+  contender("readSome+writeSome", "ours", { style: "readSome+writeSome" })
+]
+
+/** Ours with compression whose contexts are let go of soon. */
+export const releasing = (takeover: boolean): Contender =>
+  contender("releaseAfter 1 s", "ours", { style: "read+write", deflate: { takeover, threshold: 0, releaseAfter: 1 } })
+
+/** The others, of whom `ws` and `raw` are what is measured against. */
+export const ws = contender("ws", "ws")
+export const raw = contender("raw", "raw")
+export const effect = contender("effect", "effect")
+export const bun = contender("bun", "bun", {}, "bun")
+
+/** Our server with pieces turned off. */
+export const safeties = [
+  contender("defaults", "ours", { style: "read+write" }),
+  contender("keepAlive off", "ours", { style: "read+write", config: { keepAlive: "off" } }),
+  contender("idleTimeout off", "ours", { style: "read+write", config: { idleTimeout: "infinity" } }),
+  contender("both off", "ours", { style: "read+write", config: { keepAlive: "off", idleTimeout: "infinity" } }),
+  contender("no fragments", "ours", { style: "read+write", config: { fragmentSize: 0 } })
+]
+
+/** Ours telling every connection, in two ways. */
+export const broadcasters = [
+  contender("write to each", "ours", { style: "read+write" }),
+  contender("PubSub+writeAll", "ours", { style: "pull+writeAll" })
+]
+
+/** Clients, a message at a time and many at once. */
+export const clients = (batch: number): ReadonlyArray<Contender> => [
+  contender("read, write", "ours-client", { style: "read+write" }),
+  contender("pull, writeAll", "ours-client", { style: "pull+writeAll", batch }),
+  contender("ws", "ws-client", { batch }),
+  contender("effect", "effect-client", { batch })
+]
+
+/** Whether the runtime of a contender is here. */
+export const isInstalled = ({ runtime }: Contender): boolean => runtime === "node" || Program.bunPath() !== undefined
+
+/** Starts a contender and waits until it is ready. */
+export const start = (
+  { file, name, runtime, setting }: Contender,
+  cell: Setting
+): Effect.Effect<Program.Program, Program.ProgramFailed, Scope.Scope> =>
+  Program.start({ name, file, runtime, args: [JSON.stringify({ ...cell, ...setting })] }, true)

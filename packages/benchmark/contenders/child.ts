@@ -1,0 +1,57 @@
+/**
+ * What every contender does beside its task: says its port, tells the processor's time and its memory, and watches its
+ * event loop when asked to. Runs in Node and in Bun.
+ */
+import { monitorEventLoopDelay } from "node:perf_hooks"
+import { setTimeout } from "node:timers/promises"
+import { listen, say, usage } from "../lines.ts"
+import type { Setting } from "../setting.ts"
+
+/** Bytes that JavaScript and its buffers hold, and that the process has in memory. */
+export interface Memory {
+  readonly held: number
+  readonly resident: number
+}
+
+declare const Bun: { readonly gc: (synchronously: boolean) => void } | undefined
+
+const collect = () => typeof Bun === "undefined" ? globalThis.gc?.() : Bun.gc(true)
+
+const memory = async (): Promise<Memory> => {
+  for (let round = 0; round < 4; round++) {
+    collect()
+    await setTimeout(50)
+  }
+  const { arrayBuffers, external, heapUsed, rss } = process.memoryUsage()
+  // `external` has the array buffers in it, in Node as in Bun.
+  return { held: heapUsed + Math.max(external, arrayBuffers), resident: rss }
+}
+
+let delay: ReturnType<typeof monitorEventLoopDelay> | undefined
+
+const watch = (): void => {
+  delay = monitorEventLoopDelay({ resolution: 1 })
+  delay.enable()
+}
+
+/** Milliseconds for which the event loop did not turn, the longest since it was watched. */
+const stall = (): number => {
+  delay!.disable()
+  return Math.max(0, delay!.max / 1e6 - 1)
+}
+
+const answer = (request: { readonly do: "usage" | "memory" | "resident" | "watch" | "stall" }): unknown => {
+  if (request.do === "usage") return usage()
+  if (request.do === "memory") return memory()
+  if (request.do === "resident") return process.memoryUsage.rss()
+  return request.do === "watch" ? watch() : stall()
+}
+
+/** What the contender has to do. */
+export const setting = JSON.parse(process.argv[2]!) as Setting
+
+/** Says that the task has begun: a server at its port, a client at none. */
+export const ready = (port = 0): void => {
+  listen(answer)
+  say({ port })
+}

@@ -1,0 +1,89 @@
+/**
+ * Our server, in its three styles.
+ */
+import * as NodeDeflate from "@effect-websocket/platform-node/NodeDeflate"
+import * as NodeWebSocketServer from "@effect-websocket/platform-node/NodeWebSocketServer"
+import * as PreparedMessage from "effect-websocket/PreparedMessage"
+import * as WebSocketServer from "effect-websocket/WebSocketServer"
+import { WebSocketStream } from "effect-websocket/WebSocketStream"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as PubSub from "effect/PubSub"
+import { maxMessageSize, type Style } from "../setting.ts"
+import { ready, setting } from "./child.ts"
+
+type Connection = WebSocketStream["Service"]
+
+const echo: { readonly [S in Style]: (stream: Connection) => Effect.Effect<never, unknown> } = {
+  "read+write": (stream) => Effect.forever(Effect.flatMap(stream.read, (message) => stream.write(message))),
+  "pull+writeAll": (stream) => Effect.forever(Effect.flatMap(stream.pull, (messages) => stream.writeAll(messages))),
+  "readSome+writeSome": (stream) =>
+    Effect.forever(
+      Effect.flatMap(stream.readSome, ({ data, fin, type }) => stream.writeSome(fin, data, { type }))
+    )
+}
+
+const connections = new Set<Connection>()
+
+/** Every message is written to every connection. */
+const tellEach = (stream: Connection) =>
+  Effect.acquireUseRelease(
+    Effect.sync(() => connections.add(stream)),
+    () =>
+      Effect.forever(Effect.flatMap(Effect.flatMap(stream.read, PreparedMessage.make), (message) =>
+        Effect.forEach(connections, (to) =>
+          to.write(message), { concurrency: "unbounded", discard: true }))),
+    () =>
+      Effect.sync(() => connections.delete(stream))
+  )
+
+const hub = Effect.runSync(PubSub.unbounded<PreparedMessage.PreparedMessage>())
+
+/** Every connection subscribes, and writes all there is for it at once. */
+const tellAll = Effect.fnUntraced(function*(stream: Connection) {
+  const subscription = yield* PubSub.subscribe(hub)
+  yield* Effect.forkScoped(
+    Effect.forever(Effect.flatMap(PubSub.takeAll(subscription), (messages) => stream.writeAll(messages)))
+  )
+  return yield* Effect.forever(
+    Effect.flatMap(Effect.flatMap(stream.read, PreparedMessage.make), (message) => PubSub.publish(hub, message))
+  )
+})
+
+const { config, deflate, style = "read+write", task, tls } = setting
+const tell = style === "read+write" ? tellEach : tellAll
+const handler = Effect.flatMap(WebSocketStream, task === "echo" ? echo[style] : tell)
+
+const takeover = { serverNoContextTakeover: true, clientNoContextTakeover: true }
+
+const server = NodeWebSocketServer.layer({
+  port: 0,
+  host: "127.0.0.1",
+  tls,
+  permessageDeflate: deflate && {
+    ...(deflate.takeover ? {} : takeover),
+    threshold: deflate.threshold,
+    level: 6,
+    memLevel: 8,
+    releaseAfter: deflate.releaseAfter && Duration.seconds(deflate.releaseAfter)
+  },
+  config: {
+    ...config,
+    idleTimeout: config?.idleTimeout === "infinity" ? Duration.infinity : undefined,
+    maxMessageSize
+  }
+})
+
+const announce = Layer.effectDiscard(
+  Effect.map(WebSocketServer.WebSocketServer, ({ address }) => ready("port" in address ? address.port : 0))
+)
+
+Effect.runFork(
+  Layer.launch(
+    Layer.mergeAll(WebSocketServer.serve(handler), announce).pipe(
+      Layer.provide(server),
+      Layer.provide(NodeDeflate.layer)
+    )
+  )
+)

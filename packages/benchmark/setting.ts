@@ -1,0 +1,24 @@
+/**
+ * What a contender is told when it starts, as JSON in its first argument.
+ */
+
+/** How our stream is used: a message at a time, all that are there, or parts. */
+export type Style = "read+write" | "pull+writeAll" | "readSome+writeSome"
+
+/** A server's task, or a client's. */
+export interface Setting {
+  /** Servers echo or send what one says to all; clients send, receive or echo, at `url`. */
+  readonly task: "echo" | "fan-out" | "send" | "receive"
+  readonly url?: string
+  readonly style?: Style
+  /** How many messages a client writes at once. Default 1. */
+  readonly batch?: number
+  readonly tls?: { readonly cert: string; readonly key: string }
+  /** Of both sides, with level 6, memLevel 8 and windows of 15 bits; `releaseAfter`, in seconds, is ours alone. */
+  readonly deflate?: { readonly takeover: boolean; readonly threshold: number; readonly releaseAfter?: number }
+  /** Fields of our configuration. */
+  readonly config?: { readonly keepAlive?: "off"; readonly idleTimeout?: "infinity"; readonly fragmentSize?: number }
+}
+
+/** The largest message of any cell, with room: every contender takes it. */
+export const maxMessageSize = 64 * 1024 * 1024

@@ -10,8 +10,18 @@
  */
 import * as Result from "effect/Result"
 import * as Extension from "./Extension.ts"
-import { HandshakeError, type Rule } from "./HandshakeError.ts"
+import type { HandshakeError, Rule } from "./HandshakeError.ts"
 import * as HttpHead from "./HttpHead.ts"
+import {
+  agreeing,
+  checkAgreement,
+  parseAuthority,
+  parseOffers,
+  parseTarget,
+  refuse,
+  type Target,
+  withHeaders
+} from "./internal/opening.ts"
 
 /**
  * What is appended to the key before it is hashed, section 1.3.
@@ -48,62 +58,6 @@ export const isKey = (text: string): boolean => /^[A-Za-z0-9+/]{21}[AQgw]==$/.te
 
 /** Whether a text is 20 bytes in canonical base64, as a SHA-1 is. */
 const isAccept = (text: string): boolean => /^[A-Za-z0-9+/]{26}[AEIMQUYcgkosw048]=$/.test(text)
-
-const refuse = (rule: Rule): Result.Result<never, HandshakeError> => Result.fail(new HandshakeError({ rule }))
-
-interface Authority {
-  /** In lower case. */
-  readonly host: string
-  readonly port: number | undefined
-}
-
-const authorityForm =
-  /^(\[[0-9A-Fa-f]{0,4}:[0-9A-Fa-f:.]{1,45}\]|(?:[A-Za-z0-9\-._~!$&'()*+,;=]|%[0-9A-Fa-f]{2}){1,255})(?::(\d{0,5}))?$/
-
-// RFC 3986 section 3.2: host [":" port], an IPv6 address in brackets, no user information
-const parseAuthority = (text: string): Authority | undefined => {
-  const [, host, digits] = authorityForm.exec(text) ?? []
-  const port = digits === undefined || digits === "" ? undefined : Number(digits)
-  return host === undefined || (port ?? 0) > 65_535 ? undefined : { host: HttpHead.lowerAscii(host), port }
-}
-
-interface Target {
-  /** Path and query. */
-  readonly resource: string
-  /** Only an absolute target has one. */
-  readonly host: string | undefined
-}
-
-// RFC 9112 sections 3.2.1 and 3.2.2; RFC 6455 section 3: no fragment
-const parseTarget = (target: string): Target | undefined => {
-  if (!HttpHead.isVisible(target) || target.includes("#")) return undefined
-  if (target.startsWith("/")) return { resource: target, host: undefined }
-  const [scheme] = /^(?:http|ws)s?:\/\//i.exec(target) ?? []
-  if (scheme === undefined) return undefined
-  const end = target.slice(scheme.length).search(/[/?]/)
-  const host = end === -1 ? target.slice(scheme.length) : target.slice(scheme.length, scheme.length + end)
-  const resource = target.slice(scheme.length + host.length)
-  if (parseAuthority(host) === undefined) return undefined
-  return { resource: resource.startsWith("/") ? resource : `/${resource}`, host }
-}
-
-const isReserved = (lowerCaseName: string): boolean =>
-  lowerCaseName.startsWith("sec-websocket-") ||
-  ["host", "upgrade", "connection", "content-length", "transfer-encoding"].includes(lowerCaseName)
-
-/** The caller's headers behind the handshake's own: none that could contradict those, none malformed. */
-const withHeaders = (
-  own: HttpHead.Headers,
-  callers: HttpHead.Headers = []
-): Result.Result<HttpHead.Headers, HandshakeError> => {
-  for (const [name, value] of callers) {
-    if (!HttpHead.isToken(name) || !HttpHead.isValue(value)) return refuse("MalformedHeader")
-    const header = HttpHead.lowerAscii(name)
-    const again = header === "origin" && HttpHead.values(own, header).length > 0
-    if (isReserved(header) || again) return Result.fail(new HandshakeError({ rule: "ReservedHeader", header }))
-  }
-  return Result.succeed([...own, ...callers])
-}
 
 /**
  * What a request is made of. All text is checked, so that nothing in it can end
@@ -175,12 +129,12 @@ export const makeRequest = (options: RequestOptions): Result.Result<HttpHead.Req
 }
 
 /**
- * A request that keeps every rule of section 4.2.1.
+ * What a request for a WebSocket says, in any version of HTTP.
  *
  * @category models
  * @since 1.0.0
  */
-export interface ValidRequest {
+export interface OpeningRequest {
   /** The head it was read from. */
   readonly head: HttpHead.RequestHead
   /** Path and query, also where the request's target was a whole URI. */
@@ -189,12 +143,21 @@ export interface ValidRequest {
   readonly host: string
   /** As written. Browsers always send one. */
   readonly origin: string | undefined
-  /** 16 bytes in base64. */
-  readonly key: string
   /** What the client offers, best first. */
   readonly subprotocols: ReadonlyArray<string>
   /** What the client offers, best first. */
   readonly extensions: ReadonlyArray<Extension.Extension>
+}
+
+/**
+ * A request over HTTP/1.1 that keeps every rule of section 4.2.1.
+ *
+ * @category models
+ * @since 1.0.0
+ */
+export interface ValidRequest extends OpeningRequest {
+  /** 16 bytes in base64. */
+  readonly key: string
 }
 
 const checkTarget = (head: HttpHead.RequestHead): Result.Result<Target, HandshakeError> => {
@@ -236,10 +199,7 @@ export const checkRequest = (head: HttpHead.RequestHead): Result.Result<ValidReq
     const { host, resource } = yield* checkTarget(head)
     const hostHeader = yield* checkHost(head)
     const key = yield* checkKey(head)
-    const subprotocols = yield* Extension.parseTokens(HttpHead.values(headers, "sec-websocket-protocol"))
-    const extensions = yield* Extension.parse(HttpHead.values(headers, "sec-websocket-extensions"))
-    const origin = yield* HttpHead.single(headers, "origin", "MalformedHeader")
-    return { head, target: resource, host: host ?? hostHeader, origin, key, subprotocols, extensions }
+    return { head, target: resource, host: host ?? hostHeader, key, ...yield* parseOffers(headers) }
   })
 
 /**
@@ -266,19 +226,15 @@ export interface ResponseOptions {
  * @since 1.0.0
  */
 export const makeResponse = (options: ResponseOptions): Result.Result<HttpHead.ResponseHead, HandshakeError> => {
-  const { accept, extensions = [], headers, subprotocol } = options
+  const { accept } = options
   if (!isAccept(accept)) return refuse("InvalidAccept")
-  if (subprotocol !== undefined && !HttpHead.isToken(subprotocol)) return refuse("InvalidSubprotocol")
-  if (!extensions.every(Extension.isWritable)) return refuse("InvalidExtensions")
-  const own: Array<HttpHead.Headers[number]> = [
+  const own: HttpHead.Headers = [
     ["Upgrade", "websocket"],
     ["Connection", "Upgrade"],
     ["Sec-WebSocket-Accept", accept]
   ]
-  if (subprotocol !== undefined) own.push(["Sec-WebSocket-Protocol", subprotocol])
-  if (extensions.length > 0) own.push(["Sec-WebSocket-Extensions", Extension.format(extensions)])
   return Result.map(
-    withHeaders(own, headers),
+    agreeing(own, options),
     (headers) => ({ version: "HTTP/1.1", status: 101, reason: "Switching Protocols", headers })
   )
 }
@@ -338,15 +294,7 @@ export const checkResponse = (
     if (!HttpHead.tokens(headers, "connection").includes("upgrade")) return yield* refuse("MissingConnectionUpgrade")
     const accept = yield* HttpHead.single(headers, "sec-websocket-accept", "InvalidAccept")
     if (accept !== expected.accept) return yield* refuse("InvalidAccept")
-    const subprotocol = yield* HttpHead.single(headers, "sec-websocket-protocol", "InvalidSubprotocol")
-    if (subprotocol !== undefined && !expected.subprotocols.includes(subprotocol)) {
-      return yield* refuse("UnofferedSubprotocol")
-    }
-    const extensions = yield* Extension.parse(HttpHead.values(headers, "sec-websocket-extensions"))
-    const offered = new Set(expected.extensions.map(({ name }) => name))
-    return extensions.every(({ name }) => offered.has(name))
-      ? { subprotocol, extensions }
-      : yield* refuse("UnofferedExtension")
+    return yield* checkAgreement(headers, expected)
   })
 
 /**
@@ -395,6 +343,7 @@ const reasons: ReadonlyMap<number, string> = new Map([
   [429, "Too Many Requests"],
   [431, "Request Header Fields Too Large"],
   [500, "Internal Server Error"],
+  [501, "Not Implemented"],
   [502, "Bad Gateway"],
   [503, "Service Unavailable"],
   [504, "Gateway Timeout"],
@@ -498,7 +447,7 @@ export type OriginPolicy = "same-origin" | "any" | ReadonlyArray<string>
  * @category guards
  * @since 1.0.0
  */
-export const sameOrigin = (request: ValidRequest, secure: boolean): boolean => {
+export const sameOrigin = (request: OpeningRequest, secure: boolean): boolean => {
   const [, tls, authority] = /^(?:http|ws)(s?):\/\/(.*)$/i.exec(request.origin ?? "") ?? []
   if (tls === undefined || authority === undefined || (secure && tls === "")) return false
   const page = parseAuthority(authority)
@@ -540,7 +489,7 @@ export const sameOrigin = (request: ValidRequest, secure: boolean): boolean => {
  * @category guards
  * @since 1.0.0
  */
-export const isOriginAllowed = (request: ValidRequest, policy: OriginPolicy, secure: boolean): boolean => {
+export const isOriginAllowed = (request: OpeningRequest, policy: OriginPolicy, secure: boolean): boolean => {
   if (request.origin === undefined || policy === "any") return true
   if (policy === "same-origin") return sameOrigin(request, secure)
   const origin = HttpHead.lowerAscii(request.origin)
@@ -553,9 +502,9 @@ export const isOriginAllowed = (request: ValidRequest, policy: OriginPolicy, sec
  * @category validation
  * @since 1.0.0
  */
-export const checkOrigin = (
-  request: ValidRequest,
+export const checkOrigin = <Request extends OpeningRequest>(
+  request: Request,
   policy: OriginPolicy,
   secure: boolean
-): Result.Result<ValidRequest, HandshakeError> =>
+): Result.Result<Request, HandshakeError> =>
   isOriginAllowed(request, policy, secure) ? Result.succeed(request) : refuse("ForbiddenOrigin")

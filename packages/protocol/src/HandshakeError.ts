@@ -1,6 +1,7 @@
 /**
- * The one error of the opening handshake: which rule of RFC 6455 section 4, or
- * of HTTP/1.1 (RFC 9112), a request or a response breaks.
+ * The one error of the opening handshake: which rule of RFC 6455 section 4, of
+ * its bootstrap over HTTP/2 (RFC 8441), or of HTTP (RFC 9112 and 9113), a request
+ * or a response breaks.
  *
  * @since 1.0.0
  */
@@ -12,8 +13,9 @@ import * as Data from "effect/Data"
  *
  * **Details**
  *
- * Sections that start with "9112" or "9110" are of HTTP's RFCs, those with
- * "7692" of the compression's, the others of RFC 6455. Rules without a status
+ * Sections that start with "9110", "9112" or "9113" are of HTTP's RFCs, those with
+ * "7692" of the compression's, those with "8441" of the bootstrap's over HTTP/2,
+ * the others of RFC 6455. Rules without a status
  * are not about a request: a client that finds a response wrong answers
  * nothing, and a head that is built wrong is not sent.
  *
@@ -66,7 +68,19 @@ export const rules = {
     description: "the server chose extensions that need the same reserved bit"
   },
   ReservedHeader: { section: "4.1", status: undefined, description: "a header is one the handshake writes itself" },
-  InvalidStatus: { section: "4.2.2", status: undefined, description: "the status of a refusal is not 300 to 599" }
+  InvalidStatus: { section: "4.2.2", status: undefined, description: "the status of a refusal is not 300 to 599" },
+  MethodNotConnect: { section: "8441 4", status: 405, description: "the method over HTTP/2 is not CONNECT" },
+  UnsupportedProtocol: { section: "8441 5", status: 501, description: ":protocol is not websocket" },
+  InvalidPseudoHeader: {
+    section: "8441 4",
+    status: 400,
+    description: "a pseudo-header field is missing, repeated, unknown or malformed"
+  },
+  ConnectionSpecificHeader: {
+    section: "9113 8.2.2",
+    status: 400,
+    description: "a header is one of a connection of HTTP/1.1"
+  }
 } as const
 
 /**
@@ -98,7 +112,7 @@ export class HandshakeError extends Data.TaggedError("HandshakeError")<{
   /** The caller's header that was refused, in lower case, where the rule is `ReservedHeader`. */
   readonly header?: string | undefined
 }> {
-  /** The section of RFC 6455, 7692, 9110 or 9112 the rule is taken from. */
+  /** The section of RFC 6455, 7692, 8441, 9110, 9112 or 9113 the rule is taken from. */
   get section(): string {
     return rules[this.rule].section
   }

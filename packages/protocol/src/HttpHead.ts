@@ -52,7 +52,7 @@ export interface RequestHead {
   readonly method: string
   /** The request target as written, printable ASCII. */
   readonly target: string
-  /** Such as `HTTP/1.1`; the parser gives no other. */
+  /** `HTTP/1.1`, the only one that the parser gives, or `HTTP/2`: see `ExtendedConnect`. */
   readonly version: string
   readonly headers: Headers
 }
@@ -64,7 +64,7 @@ export interface RequestHead {
  * @since 1.0.0
  */
 export interface ResponseHead {
-  /** Such as `HTTP/1.1`; the parser gives no other, but `HTTP/1.0` where the status is not 101. */
+  /** `HTTP/1.1`; the parser gives `HTTP/1.0` too, where the status is not 101. `HTTP/2`: see `ExtendedConnect`. */
   readonly version: string
   /** 100 to 599. */
   readonly status: number

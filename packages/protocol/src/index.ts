@@ -26,6 +26,11 @@ export * as DeflateTransform from "./DeflateTransform.ts"
 /**
  * @since 1.0.0
  */
+export * as ExtendedConnect from "./ExtendedConnect.ts"
+
+/**
+ * @since 1.0.0
+ */
 export * as Extension from "./Extension.ts"
 
 /**

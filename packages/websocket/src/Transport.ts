@@ -20,6 +20,7 @@
  *
  * @since 1.0.0
  */
+import type { Fields } from "@effect-websocket/protocol/ExtendedConnect"
 import type * as Arr from "effect/Array"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -49,6 +50,34 @@ export interface Writer extends Socket.Writer {
 }
 
 /**
+ * The client's side of an opening handshake whose heads do not go through the
+ * bytes of the connection, as over HTTP/2 (RFC 8441).
+ *
+ * @category models
+ * @since 1.0.0
+ */
+export interface Asking {
+  readonly _tag: "Asking"
+  readonly scheme: "http" | "https"
+  /** Sends the request, once, and gives the final response. Bytes may be written after that, where the server agreed. */
+  readonly ask: (request: Fields) => Effect.Effect<Fields, Socket.SocketError>
+}
+
+/**
+ * The server's side of an opening handshake whose heads do not go through the
+ * bytes of the connection, as over HTTP/2 (RFC 8441).
+ *
+ * @category models
+ * @since 1.0.0
+ */
+export interface Asked {
+  readonly _tag: "Asked"
+  readonly request: Fields
+  /** Answers, once. A response with a body ends this side; that without leaves it open for bytes. */
+  readonly respond: (response: Fields, body?: Uint8Array) => Effect.Effect<void, Socket.SocketError>
+}
+
+/**
  * A connection that has been opened or accepted, or that opens when its reader
  * is acquired. Every `Socket.Socket` is one.
  *
@@ -59,6 +88,8 @@ export interface Connection extends Socket.Socket {
   readonly writer: Effect.Effect<Writer, never, Scope.Scope>
   /** Who is at the other end, once the connection is open and where it is known. */
   readonly peerAddress?: (() => NetAddress.SocketAddress | undefined) | undefined
+  /** How heads are exchanged on the open connection, where they do not go through its bytes. */
+  readonly bootstrap?: (() => Asking | Asked | undefined) | undefined
   /** What the platform's open connection is made of, for its own modules to look into: a socket of Node's, say. */
   readonly native?: (() => unknown) | undefined
 }
@@ -104,6 +135,8 @@ export class TransportServer extends Context.Service<TransportServer, {
   readonly run: <R>(
     handler: (connection: Connection) => Effect.Effect<void, never, R>
   ) => Effect.Effect<never, SocketServer.SocketServerError, R>
+  /** Tells peers to take new business elsewhere (GOAWAY), where the transport has words for it; what is open stays so. */
+  readonly drain?: Effect.Effect<void> | undefined
 }>()("effect-websocket/Transport/TransportServer") {}
 
 /**
@@ -251,6 +284,7 @@ export interface Endpoint extends Writer {
   /** Ends the connection because its scope closes. Completes in bounded time. */
   readonly close: Effect.Effect<void>
   readonly peerAddress?: NetAddress.SocketAddress | undefined
+  readonly bootstrap?: Asking | Asked | undefined
   readonly native?: unknown
 }
 
@@ -293,6 +327,7 @@ const connection = (open: Effect.Effect<Endpoint, Socket.SocketError>, first?: E
     ),
     writer: Effect.acquireRelease(Effect.sync(() => makeWriter()), ({ end }) => end),
     peerAddress: () => current?.peerAddress,
+    bootstrap: () => current?.bootstrap,
     native: () => current?.native
   }
 }

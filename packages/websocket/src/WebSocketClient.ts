@@ -21,12 +21,12 @@ import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
 import type * as Deflate from "./Deflate.ts"
 import * as Entropy from "./Entropy.ts"
+import * as Asking from "./internal/asking.ts"
 import * as Compression from "./internal/compression.ts"
 import {
   acceptOf,
   handshakeError,
   type HeadersInput,
-  readHead,
   ruleBroken,
   toHeaders,
   transportFailed
@@ -35,7 +35,7 @@ import * as Link from "./internal/link.ts"
 import * as Redirect from "./internal/redirect.ts"
 import { ResponseBody } from "./internal/responseBody.ts"
 import * as Stream from "./internal/stream.ts"
-import { isTransportError, Transport, TransportDialer, type TransportError } from "./Transport.ts"
+import { Transport, TransportDialer, type TransportError } from "./Transport.ts"
 import * as WebSocketConfig from "./WebSocketConfig.ts"
 import * as WebSocketError from "./WebSocketError.ts"
 import { WebSocketStream } from "./WebSocketStream.ts"
@@ -156,10 +156,10 @@ export const connect: <E = never, R = never>(
     const scope = Scope.makeUnsafe()
     const answered = Effect.flatMap(
       Effect.mapError(Link.open(transport, scope), transportFailed),
-      (link) => Effect.map(ask(link, request, config), (response) => ({ link, response }))
+      (link) => Effect.map(Asking.ask(link, request.head, config), (answer) => ({ link, answer }))
     )
     return yield* withTimeout(answered, config.handshakeTimeout).pipe(
-      Effect.flatMap(({ link, response }) => judge(link, request, response, resolved, config)),
+      Effect.flatMap(({ answer, link }) => judge(link, request, answer, resolved, config)),
       Effect.flatMap(Stream.make),
       Effect.onExit((exit) => Exit.isFailure(exit) ? Scope.close(scope, exit) : Effect.void)
     )
@@ -287,57 +287,29 @@ const makeRequest = (
     return { head, expected: { accept: acceptOf(key), subprotocols, extensions }, offer }
   })
 
-const ask = Effect.fnUntraced(
-  function*(link: Link.Link, request: Request, config: WebSocketConfig.WebSocketConfig) {
-    const bytes = yield* Effect.mapError(Effect.fromResult(HttpHead.formatRequest(request.head)), invalidRequest)
-    yield* Effect.mapError(link.writer.write(bytes), transportFailed)
-    return yield* readResponse(link, config)
-  }
-)
-
 const judge = Effect.fnUntraced(function*(
   link: Link.Link,
   request: Request,
-  { head, rest }: Response,
+  { agrees, check, leftover, request: sent, response }: Asking.Answer,
   options: ConnectOptions,
   config: WebSocketConfig.WebSocketConfig
 ) {
-  if (!Handshake.isSwitching(head)) return yield* declined(link, head, rest, config)
-  const checked = Handshake.checkResponse(head, request.expected)
-  if (Result.isFailure(checked)) return yield* refused(checked.failure, head, request)
+  if (!agrees) return yield* declined(link, response, leftover, config)
+  const checked = check(request.expected)
+  if (Result.isFailure(checked)) return yield* refused(checked.failure, response, request)
   const { extensions, subprotocol } = checked.success
   const agreed = PerMessageDeflate.checkResponse(extensions, request.expected.extensions)
-  if (Result.isFailure(agreed)) return yield* refused(agreed.failure, head, request)
+  if (Result.isFailure(agreed)) return yield* refused(agreed.failure, response, request)
   if (options.requireSubprotocol === true && subprotocol === undefined) {
     const offered = request.expected.subprotocols
     return yield* handshakeError(new WebSocketError.SubprotocolRefused({ offered, chosen: undefined }))
   }
   const { peerAddress } = link
-  const handshake = { request: request.head, response: head, subprotocol, extensions, peerAddress }
+  const handshake = { request: sent, response, subprotocol, extensions, peerAddress }
   const agreement = agreed.success
   const compression = agreement && request.offer && { ...request.offer, agreement }
-  return { role: "client" as const, link, handshake, config, compression, leftover: rest }
+  return { role: "client" as const, link, handshake, config, compression, leftover }
 })
-
-type Response = HttpHead.Parsed<HttpHead.ResponseHead>
-
-// Interim responses before the final one, RFC 9110 section 15.2, mean nothing here.
-const readResponse = (
-  link: Link.Link,
-  config: WebSocketConfig.WebSocketConfig,
-  leftover?: Uint8Array,
-  interim: number = 0
-): Effect.Effect<Response, WebSocketError.HandshakeError> =>
-  readHead(link, "response", config, leftover).pipe(
-    Effect.mapError((error) => isTransportError(error) ? transportFailed(error) : ruleBroken("response", error)),
-    Effect.flatMap((response) =>
-      response.head.status < 200 && !Handshake.isSwitching(response.head) && interim < maxInterim
-        ? readResponse(link, config, response.rest, interim + 1)
-        : Effect.succeed(response)
-    )
-  )
-
-const maxInterim = 8
 
 const aboutExtensions: ReadonlySet<Rule> = new Set<Rule>([
   "UnofferedExtension",

@@ -4,6 +4,7 @@
  *
  * @since 1.0.0
  */
+import * as ExtendedConnect from "@effect-websocket/protocol/ExtendedConnect"
 import type * as Handshake from "@effect-websocket/protocol/Handshake"
 import * as HttpHead from "@effect-websocket/protocol/HttpHead"
 import * as Cause from "effect/Cause"
@@ -37,12 +38,15 @@ import type * as WebSocketError from "./WebSocketError.ts"
 import { WebSocketStream } from "./WebSocketStream.ts"
 
 /**
- * A request for an upgrade that keeps every rule of section 4.2.1.
+ * A request for an upgrade that keeps every rule of section 4.2.1, or an extended
+ * CONNECT over HTTP/2 that keeps those of RFC 8441.
  *
  * @category models
  * @since 1.0.0
  */
-export interface UpgradeRequest extends Handshake.ValidRequest {
+export interface UpgradeRequest extends Handshake.OpeningRequest {
+  /** 16 bytes in base64. Over HTTP/2 there is none. */
+  readonly key?: string | undefined
   /** Who asks, where the transport knows. */
   readonly peerAddress: NetAddress.SocketAddress | undefined
 }
@@ -244,6 +248,18 @@ const readRequest = <R>(
   options: AcceptOptions<R>,
   config: WebSocketConfig.WebSocketConfig
 ): Effect.Effect<{ readonly request: UpgradeRequest; readonly leftover: Uint8Array }, Declining.Declined> =>
+  link.bootstrap?._tag === "Asked"
+    ? Effect.fromResult(Accepting.checkConnect(link.bootstrap.request, options, link.peerAddress, config)).pipe(
+      Effect.map((request) => ({ request, leftover: new Uint8Array(0) })),
+      Effect.mapError((error) => Declining.broken(error, ExtendedConnect.refusalOf))
+    )
+    : readUpgrade(link, options, config)
+
+const readUpgrade = <R>(
+  link: Link.Link,
+  options: AcceptOptions<R>,
+  config: WebSocketConfig.WebSocketConfig
+): ReturnType<typeof readRequest> =>
   readHead(link, "request", config).pipe(
     Effect.flatMap(({ head, rest }) =>
       Effect.fromResult(
@@ -315,6 +331,7 @@ const runOn = <R>(
       (fiber) =>
         Effect.onExit(restore(Fiber.join(fiber)), () =>
           desk.drain.pipe(
+            Effect.andThen(transports.drain ?? Effect.void),
             Effect.andThen(Effect.timeoutOption(desk.idle.await, config.drainTimeout)),
             Effect.andThen(Fiber.interrupt(fiber))
           ))

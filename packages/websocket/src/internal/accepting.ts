@@ -4,6 +4,7 @@
  *
  * @since 1.0.0
  */
+import * as ExtendedConnect from "@effect-websocket/protocol/ExtendedConnect"
 import type { Extension } from "@effect-websocket/protocol/Extension"
 import * as Handshake from "@effect-websocket/protocol/Handshake"
 import type { HandshakeError } from "@effect-websocket/protocol/HandshakeError"
@@ -30,17 +31,39 @@ export const check = <R>(
   options: AcceptOptions<R>,
   peerAddress: NetAddress.SocketAddress | undefined,
   host?: string
-): Result.Result<UpgradeRequest, HandshakeError> => {
-  const { origins = "same-origin", secure = false } = options
-  return Result.flatMap(
-    Handshake.checkRequest(head),
-    (request) =>
-      Result.map(
-        Handshake.checkOrigin({ ...request, host: host ?? request.host }, origins, secure),
-        (request) => ({ ...request, peerAddress })
-      )
+): Result.Result<UpgradeRequest, HandshakeError> =>
+  checkOrigin(
+    Result.map(Handshake.checkRequest(head), (request) => ({ ...request, host: host ?? request.host })),
+    options,
+    peerAddress
   )
-}
+
+/**
+ * The same for a request over HTTP/2, whose size nobody has checked before.
+ *
+ * @internal
+ */
+export const checkConnect = <R>(
+  fields: ExtendedConnect.Fields,
+  options: AcceptOptions<R>,
+  peerAddress: NetAddress.SocketAddress | undefined,
+  limits: HttpHead.Limits
+): Result.Result<UpgradeRequest, HandshakeError> =>
+  checkOrigin(
+    Result.flatMap(ExtendedConnect.checkSize(fields, limits), ExtendedConnect.checkRequest),
+    options,
+    peerAddress
+  )
+
+const checkOrigin = <R>(
+  valid: Result.Result<Handshake.OpeningRequest, HandshakeError>,
+  { origins = "same-origin", secure = false }: AcceptOptions<R>,
+  peerAddress: NetAddress.SocketAddress | undefined
+): Result.Result<UpgradeRequest, HandshakeError> =>
+  Result.map(
+    Result.flatMap(valid, (request) => Handshake.checkOrigin(request, origins, secure)),
+    (request) => ({ ...request, peerAddress })
+  )
 
 /**
  * What was decided about a request that is let in.
@@ -83,7 +106,7 @@ export const decide = <R>(
       const extensions = accepted === undefined ? [] : [accepted.response]
       const compression = accepted && offer && { ...offer, agreement: accepted.agreement }
       return Effect.fromResult(Result.mapBoth(
-        Handshake.makeResponse({ accept: acceptOf(request.key), subprotocol: chosen, extensions, headers }),
+        makeResponse(request, { subprotocol: chosen, extensions, headers }),
         {
           onFailure: Declining.faulty,
           onSuccess: (response): Decision => ({ acceptance, response, extensions, compression })
@@ -93,12 +116,22 @@ export const decide = <R>(
   )
 }
 
+const makeResponse = ({ key }: UpgradeRequest, options: Omit<Handshake.ResponseOptions, "accept">) =>
+  key === undefined
+    ? ExtendedConnect.makeResponse(options)
+    : Handshake.makeResponse({ ...options, accept: acceptOf(key) })
+
 /**
  * Sends the response.
  *
  * @internal
  */
 export const respond = (link: Link, response: HttpHead.ResponseHead): Effect.Effect<void, Declining.Declined> =>
+  link.bootstrap?._tag === "Asked"
+    ? Effect.mapError(link.bootstrap.respond(ExtendedConnect.formatResponse(response)), Declining.lost)
+    : respondUpgrade(link, response)
+
+const respondUpgrade = (link: Link, response: HttpHead.ResponseHead): Effect.Effect<void, Declining.Declined> =>
   Effect.fromResult(HttpHead.formatResponse(response)).pipe(
     Effect.mapError(Declining.faulty),
     Effect.flatMap((bytes) => Effect.mapError(link.writer.write(bytes), Declining.lost))

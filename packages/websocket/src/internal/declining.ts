@@ -3,6 +3,7 @@
  *
  * @since 1.0.0
  */
+import * as ExtendedConnect from "@effect-websocket/protocol/ExtendedConnect"
 import * as Handshake from "@effect-websocket/protocol/Handshake"
 import type { HandshakeError as HandshakeRule } from "@effect-websocket/protocol/HandshakeError"
 import * as Cause from "effect/Cause"
@@ -47,8 +48,8 @@ export const lost = (error: TransportError): Declined => declined(transportFaile
  *
  * @internal
  */
-export const broken = (error: HandshakeRule): Declined =>
-  declined(ruleBroken("request", error), Handshake.refusalOf(error))
+export const broken = (error: HandshakeRule, refusalOf = Handshake.refusalOf): Declined =>
+  declined(ruleBroken("request", error), refusalOf(error))
 
 /**
  * The server has decided against it.
@@ -114,7 +115,13 @@ export const refuse = (
   link: Link,
   refusal: Handshake.Refusal,
   config: WebSocketConfig
-): Effect.Effect<void> => {
+): Effect.Effect<void> =>
+  link.bootstrap?._tag === "Asked"
+    // RFC 9113 section 8.1: a stream may be reset behind a whole response, so nobody is waited for
+    ? Effect.ignore(link.bootstrap.respond(ExtendedConnect.formatResponse(refusal.head), refusal.body))
+    : refuseUpgrade(link, refusal, config)
+
+const refuseUpgrade = (link: Link, refusal: Handshake.Refusal, config: WebSocketConfig): Effect.Effect<void> => {
   const drain: Effect.Effect<never, TransportError> = Effect.flatMap(link.pull, () => drain)
   return Effect.fromResult(Handshake.encodeRefusal(refusal)).pipe(
     Effect.flatMap((bytes) => link.writer.write(bytes)),

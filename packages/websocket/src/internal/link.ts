@@ -20,6 +20,7 @@ export interface Link {
   readonly pull: Effect.Effect<NonEmptyReadonlyArray<Uint8Array>, Transport.TransportError>
   readonly writer: Transport.Writer
   readonly peerAddress: NetAddress.SocketAddress | undefined
+  readonly bootstrap: Transport.Asking | Transport.Asked | undefined
   /** Ends this side, after what was written. */
   readonly halfClose: Effect.Effect<void>
   /** Ends both sides and lets go of everything, in bounded time. What was written may still leave. */
@@ -46,6 +47,7 @@ export const open = (
           pull,
           writer,
           peerAddress: transport.peerAddress?.(),
+          bootstrap: transport.bootstrap?.(),
           halfClose: Scope.close(writerScope, Exit.void),
           release: Scope.close(scope, Exit.void),
           abort: Effect.andThen(Transport.destroy(writer), Scope.close(scope, Exit.void))

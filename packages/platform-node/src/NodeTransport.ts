@@ -77,7 +77,12 @@ const readFailed = (cause: unknown) => new Socket.SocketError({ reason: new Sock
 
 const writeFailed = (cause: unknown) => new Socket.SocketError({ reason: new Socket.SocketWriteError({ cause }) })
 
-const openFailed = (cause: unknown, kind: "Unknown" | "Timeout" = "Unknown") =>
+/**
+ * The error of a dial that failed.
+ *
+ * @internal
+ */
+export const openFailed = (cause: unknown, kind: "Unknown" | "Timeout" = "Unknown"): Transport.TransportError =>
   new Socket.SocketError({ reason: new Socket.SocketOpenError({ kind, cause }) })
 
 const receive = (stream: Duplex, inbound: Inbound, chunk: Uint8Array): void => {
@@ -201,27 +206,35 @@ const endHere = (inbound: Inbound, outbound: Outbound): void => {
 }
 
 /** Waits until what the stream has taken is in the kernel, at most for `linger`, and then destroys it. */
-const flushAndDestroy = (stream: Duplex, linger: Duration.Duration): Effect.Effect<void> =>
+const flushAndDestroy = (stream: Duplex, linger: Duration.Duration, kind: StreamKind): Effect.Effect<void> =>
   Effect.flatMap(Effect.context(), (context) =>
     Effect.callback<void>((resume) => {
       // A fiber of its own: a finalizer cannot be interrupted, so it cannot race against a sleep.
       const impatient = Effect.runForkWith(context)(
-        Effect.andThen(Effect.sleep(linger), Effect.sync(() => stream.destroy()))
+        Effect.andThen(Effect.sleep(linger), Effect.sync(kind.destroy))
       )
-      stream.once("finish", () => stream.destroy())
+      stream.once("finish", kind.destroy)
       stream.once("close", () => {
         impatient.interruptUnsafe()
         resume(Effect.void)
       })
       stream.end()
       stream.resume()
-      if (stream.writableFinished) stream.destroy()
+      if (stream.writableFinished) kind.destroy()
     }))
 
 const scopeIds = (): ReadonlyMap<string, number> =>
   NetAddress.scopeIdsFromInterfaces(Object.entries(Os.networkInterfaces()))
 
-const addressOf = (host: string | undefined, port: number | undefined): NetAddress.SocketAddress | undefined => {
+/**
+ * The address of a host and port as Node writes them.
+ *
+ * @internal
+ */
+export const addressOf = (
+  host: string | undefined,
+  port: number | undefined
+): NetAddress.SocketAddress | undefined => {
   if (host === undefined || port === undefined) return undefined
   const zones = host.includes("%") ? scopeIds() : undefined
   return Result.getOrUndefined(NetAddress.inetAddressFromHostString(host, port, zones))
@@ -264,20 +277,40 @@ export interface EndpointOptions {
  * @category constructors
  * @since 1.0.0
  */
-export const makeEndpoint = (stream: Duplex, options?: EndpointOptions): Transport.Endpoint => {
+export const makeEndpoint = (stream: Duplex, options?: EndpointOptions): Transport.Endpoint =>
+  makeEndpointOf(stream, { destroy: () => void stream.destroy(), failure: () => undefined }, options)
+
+/**
+ * What is particular about a kind of stream.
+ *
+ * @internal
+ */
+export interface StreamKind {
+  /** Ends both directions at once. */
+  readonly destroy: () => void
+  /** Why the stream has failed, where neither its end nor its close says that it has. */
+  readonly failure: () => Error | undefined
+}
+
+/**
+ * `makeEndpoint` for a kind of stream.
+ *
+ * @internal
+ */
+export const makeEndpointOf = (stream: Duplex, kind: StreamKind, options?: EndpointOptions): Transport.Endpoint => {
   const inbound = new Inbound()
   const outbound = new Outbound()
   const linger = Duration.fromInputUnsafe(options?.linger ?? "1 second")
-  listen(stream, inbound, outbound)
+  listen(stream, inbound, outbound, kind)
   const destroy = Effect.sync(() => {
     endHere(inbound, outbound)
-    stream.destroy()
+    kind.destroy()
   })
   const close = Effect.suspend(() => {
     endHere(inbound, outbound)
     if (stream.destroyed) return Effect.void
     uncork(stream, outbound)
-    return flushAndDestroy(stream, linger)
+    return flushAndDestroy(stream, linger, kind)
   })
   const socket = stream instanceof Net.Socket ? stream : undefined
   return {
@@ -292,18 +325,19 @@ export const makeEndpoint = (stream: Duplex, options?: EndpointOptions): Transpo
   }
 }
 
-const listen = (stream: Duplex, inbound: Inbound, outbound: Outbound): void => {
+const listen = (stream: Duplex, inbound: Inbound, outbound: Outbound, kind: StreamKind): void => {
   // Paused until the first pull; a `data` listener alone would set it flowing.
   stream.pause()
   stream.on("data", (chunk: Uint8Array) => receive(stream, inbound, chunk))
   stream.on("end", () => {
-    inbound.end ??= Transport.peerEnded()
+    const failure = kind.failure()
+    inbound.end ??= failure === undefined ? Transport.peerEnded() : readFailed(failure)
     wake(inbound)
   })
   stream.on("drain", () => drained(stream, outbound))
   stream.on("error", (cause) => endBoth(inbound, outbound, readFailed(cause), writeFailed(cause)))
   stream.on("close", () => {
-    const cause = new Error("The connection has been closed")
+    const cause = kind.failure() ?? new Error("The connection has been closed")
     endBoth(inbound, outbound, readFailed(cause), writeFailed(cause))
   })
 }
@@ -384,7 +418,15 @@ const connect = (options: Options): Net.Socket => {
   })
 }
 
-const open = (options: Options): Effect.Effect<Transport.Endpoint, Socket.SocketError> =>
+/**
+ * Dials, and gives the socket to `use` before it can emit anything more.
+ *
+ * @internal
+ */
+export const openSocket = <A>(
+  options: Options,
+  use: (socket: Net.Socket) => A
+): Effect.Effect<A, Socket.SocketError> =>
   Effect.callback((resume) => {
     let socket: Net.Socket
     try {
@@ -399,15 +441,23 @@ const open = (options: Options): Effect.Effect<Transport.Endpoint, Socket.Socket
     socket.on("error", fail)
     socket.on("close", closed)
     socket.once(options.tls === undefined ? "connect" : "secureConnect", () => {
-      const endpoint = makeEndpoint(socket, { peerAddress: unixAddress(options.path), ...options })
+      const used = use(socket)
       socket.off("error", fail)
       socket.off("close", closed)
-      resume(Effect.succeed(endpoint))
+      resume(Effect.succeed(used))
     })
     return Effect.sync(() => socket.destroy())
   })
 
-const unixAddress = (path: string | undefined): NetAddress.SocketAddress | undefined =>
+const open = (options: Options): Effect.Effect<Transport.Endpoint, Socket.SocketError> =>
+  openSocket(options, (socket) => makeEndpoint(socket, { peerAddress: unixAddress(options.path), ...options }))
+
+/**
+ * The address of a unix socket.
+ *
+ * @internal
+ */
+export const unixAddress = (path: string | undefined): NetAddress.SocketAddress | undefined =>
   path === undefined ? undefined : NetAddress.unixPathAddress(path)
 
 /**
@@ -428,11 +478,18 @@ const unixAddress = (path: string | undefined): NetAddress.SocketAddress | undef
  * @category constructors
  * @since 1.0.0
  */
-export const make = (options: Options): Transport.Connection =>
-  Transport.make(Effect.timeoutOrElse(open(options), {
-    duration: options.connectTimeout ?? "30 seconds",
+export const make = (options: Options): Transport.Connection => Transport.make(inTime(open(options), options))
+
+/**
+ * Bounds a dial by `connectTimeout`.
+ *
+ * @internal
+ */
+export const inTime = <A>(dial: Effect.Effect<A, Socket.SocketError>, { connectTimeout }: DialOptions) =>
+  Effect.timeoutOrElse(dial, {
+    duration: connectTimeout ?? "30 seconds",
     orElse: () => Effect.fail(openFailed(new Error("The connection did not open in time"), "Timeout"))
-  }))
+  })
 
 interface UrlTarget {
   readonly target: Target
@@ -470,11 +527,23 @@ const parseUrl = (input: string | URL): UrlTarget => {
  * @since 1.0.0
  */
 export const fromUrl = (url: string | URL, options?: DialOptions): Transport.Connection => {
-  const parsed = Result.try(() => parseUrl(url))
-  if (Result.isFailure(parsed)) return Transport.make(Effect.fail(openFailed(parsed.failure)))
-  const { secure, target } = parsed.success
-  return make({ ...options, ...target, tls: secure ? options?.tls ?? {} : undefined })
+  const parsed = toOptions(url, options)
+  return Result.isFailure(parsed) ? Transport.make(Effect.fail(parsed.failure)) : make(parsed.success)
 }
+
+/**
+ * Where a URL points, and how to dial it.
+ *
+ * @internal
+ */
+export const toOptions = (
+  url: string | URL,
+  options: DialOptions | undefined
+): Result.Result<Options, Socket.SocketError> =>
+  Result.mapBoth(Result.try(() => parseUrl(url)), {
+    onFailure: (cause) => openFailed(cause),
+    onSuccess: ({ secure, target }) => ({ ...options, ...target, tls: secure ? options?.tls ?? {} : undefined })
+  })
 
 /**
  * The stream of Node's that a connection is open on, to learn what is specific to

@@ -125,11 +125,14 @@ const trackHandshakes = (server: Net.Server, handshakes: Handshakes): void => {
   server.on("tlsClientError", (_error, socket: Tls.TLSSocket) => socket.destroy())
 }
 
-const acceptFrom = (server: Net.Server, options: Options, acceptor: Transport.Acceptor): void => {
-  server.on(options.tls === undefined ? "connection" : "secureConnection", (socket: Net.Socket) => {
-    const endpoint = NodeTransport.makeEndpoint(socket, { linger: options.linger })
-    if (!acceptor.acceptUnsafe(endpoint)) socket.destroy()
-  })
+/**
+ * Gives a socket to an acceptor.
+ *
+ * @internal
+ */
+export const acceptSocket = (socket: Net.Socket, options: Options, acceptor: Transport.Acceptor): void => {
+  const endpoint = NodeTransport.makeEndpoint(socket, { linger: options.linger })
+  if (!acceptor.acceptUnsafe(endpoint)) socket.destroy()
 }
 
 /** Errors of accepting, such as too many open files, concern the connection not accepted and not the server. */
@@ -160,9 +163,20 @@ const stop = (server: Net.Server, handshakes: Handshakes): Effect.Effect<void> =
  * @category constructors
  * @since 1.0.0
  */
-export const make = Effect.fnUntraced(
+export const make = (
+  options: Options
+): Effect.Effect<Transport.TransportServer["Service"], SocketServer.SocketServerError, Scope.Scope> =>
+  makeWith(options, (socket, acceptor) => acceptSocket(socket, options, acceptor))
+
+/**
+ * `make`, where `take` says what becomes of an accepted socket.
+ *
+ * @internal
+ */
+export const makeWith = Effect.fnUntraced(
   function*(
-    options: Options
+    options: Options,
+    take: (socket: Net.Socket, acceptor: Transport.Acceptor) => void
   ): Effect.fn.Return<Transport.TransportServer["Service"], SocketServer.SocketServerError, Scope.Scope> {
     const handshakes = new Handshakes()
     const acceptor = yield* Transport.makeAcceptor({ backlog: options.backlog ?? defaultBacklog })
@@ -171,7 +185,8 @@ export const make = Effect.fnUntraced(
       (server) => stop(server, handshakes)
     )
     if (options.tls !== undefined) trackHandshakes(server, handshakes)
-    acceptFrom(server, options, acceptor)
+    const accepted = options.tls === undefined ? "connection" : "secureConnection"
+    server.on(accepted, (socket: Net.Socket) => take(socket, acceptor))
     yield* listen(server, options)
     yield* logErrors(server)
     return Transport.TransportServer.of({ address: addressOf(server), run: acceptor.run })

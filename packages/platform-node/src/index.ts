@@ -6,6 +6,21 @@ export * as NodeDeflate from "./NodeDeflate.ts"
 /**
  * @since 1.0.0
  */
+export * as NodeHttp2Transport from "./NodeHttp2Transport.ts"
+
+/**
+ * @since 1.0.0
+ */
+export * as NodeHttp2TransportServer from "./NodeHttp2TransportServer.ts"
+
+/**
+ * @since 1.0.0
+ */
+export * as NodeHttp2WebSocketServer from "./NodeHttp2WebSocketServer.ts"
+
+/**
+ * @since 1.0.0
+ */
 export * as NodeTransport from "./NodeTransport.ts"
 
 /**

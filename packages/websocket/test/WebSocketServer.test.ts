@@ -151,7 +151,8 @@ describe("RFC 6455 section 4.2.1: the request", () => {
 
   it("every rule about a request has its case", () => {
     const tested = new Set(cases.map(([rule]) => rule))
-    const about = Object.entries(rules).filter(([, { status }]) => status !== undefined).map(([rule]) => rule as Rule)
+    const overHttp1 = Object.entries(rules).filter(([, { section }]) => !/^(?:8441|9113) /.test(section))
+    const about = overHttp1.filter(([, { status }]) => status !== undefined).map(([rule]) => rule as Rule)
     assert.deepStrictEqual(about.filter((rule) => !tested.has(rule)), [])
   })
 

@@ -20,7 +20,7 @@ export interface Link {
   readonly pull: Effect.Effect<NonEmptyReadonlyArray<Uint8Array>, Transport.TransportError>
   readonly writer: Transport.Writer
   readonly peerAddress: NetAddress.SocketAddress | undefined
-  readonly bootstrap: Transport.Asking | Transport.Asked | undefined
+  readonly bootstrap?: Transport.Asking | Transport.Asked | undefined
   /** Ends this side, after what was written. */
   readonly halfClose: Effect.Effect<void>
   /** Ends both sides and lets go of everything, in bounded time. What was written may still leave. */

@@ -330,7 +330,9 @@ describe("NodeTransport", () => {
     it.live("closing waits for what the kernel had no room for", () =>
       Effect.gen(function*() {
         const size = 16 * 1024 * 1024
-        const ends = yield* TransportContract.fromServer(transports.tcp)
+        const server = yield* NodeTransportServer.make({ port: 0 })
+        const client = NodeTransport.make({ host: "127.0.0.1", port: transports.portOf(server), linger: "1 minute" })
+        const ends = yield* TransportContract.fromServer(Effect.succeed({ server, client }))
         const sending = Effect.gen(function*() {
           yield* ends.client.reader
           const writer = yield* ends.client.writer

@@ -20,12 +20,11 @@
  */
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
-import * as Latch from "effect/Latch"
 import * as Layer from "effect/Layer"
 import * as Scope from "effect/Scope"
 import * as Socket from "effect/socket/Socket"
+import { Connections } from "./internal/connections.ts"
 import * as Sockets from "./internal/sockets.ts"
-import { driverOf } from "./internal/stream.ts"
 import type { Transport } from "./Transport.ts"
 import * as WebSocketClient from "./WebSocketClient.ts"
 import { type Payload, WebSocketStream } from "./WebSocketStream.ts"
@@ -46,13 +45,6 @@ const makeWriter = (to: (write: Write) => Effect.Effect<void, Socket.SocketError
     to(({ stream, writer }) => Socket.isCloseEvent(chunk) ? Sockets.beginClose(stream, chunk) : writer.write(chunk)),
   writeAll: (chunks: ReadonlyArray<Payload>) => to(({ writer }) => writer.writeAll(chunks))
 })
-
-// Reads end before the connection is closed, which may take its time.
-const makeReader = (stream: Stream): Effect.Effect<Socket.Reader, never, Scope.Scope> =>
-  Effect.as(
-    Effect.addFinalizer(() => Effect.sync(() => driverOf(stream)?.abandonReads())),
-    { pull: Sockets.pullOf(stream), upgrade: Socket.SocketUpgradeError.unsupported }
-  )
 
 /**
  * Sees a connection that is open already as a `Socket`.
@@ -102,7 +94,7 @@ export const fromStream = (stream: Stream): Socket.Socket => {
   return Socket.make({
     reader: Effect.andThen(
       Effect.addFinalizer((exit) => stream.close({ code: Sockets.closeCodeOf(exit) }).pipe(Effect.ignore)),
-      makeReader(stream)
+      Sockets.makeReader(stream)
     ),
     writer: Effect.succeed(makeWriter((write) => write(target)))
   })
@@ -125,28 +117,18 @@ export const make = <E, R>(
   connect: Effect.Effect<Stream, E, R>
 ): Effect.Effect<Socket.Socket, never, Exclude<R, Scope.Scope>> =>
   Effect.contextWith((context: Context.Context<Exclude<R, Scope.Scope>>) => {
-    let current: Target | undefined
-    const opened = Latch.makeUnsafe(false)
-    const to = (write: Write): Effect.Effect<void, Socket.SocketError> =>
-      Effect.suspend(() => current === undefined ? opened.whenOpen(to(write)) : write(current))
-    const open = (target: Target) => {
-      current = target
-      opened.openUnsafe()
-    }
-    const forget = (target: Target) => {
-      if (current !== target) return
-      current = undefined
-      opened.closeUnsafe()
-    }
+    const connections = new Connections<Target>()
     const reader = Effect.gen(function*() {
       const scope = yield* Effect.scope
       const connected = Effect.provideContext(connect as Effect.Effect<Stream, E, Scope.Scope>, context)
       const target = targetOf(yield* Effect.mapError(Scope.provide(connected, scope), Sockets.openError))
-      const reader = yield* makeReader(target.stream)
-      yield* Effect.acquireRelease(Effect.sync(() => open(target)), () => Effect.sync(() => forget(target)))
+      const reader = yield* Sockets.makeReader(target.stream)
+      yield* connections.open(target)
       return reader
     })
-    return Effect.succeed(Socket.make({ reader, writer: Effect.succeed(makeWriter(to)) }))
+    return Effect.succeed(
+      Socket.make({ reader, writer: Effect.succeed(makeWriter((write) => connections.use(write))) })
+    )
   })
 
 /**

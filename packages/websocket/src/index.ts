@@ -46,6 +46,16 @@ export * as WebSocketError from "./WebSocketError.ts"
 /**
  * @since 1.0.0
  */
+export * as WebSocketRpcClient from "./WebSocketRpcClient.ts"
+
+/**
+ * @since 1.0.0
+ */
+export * as WebSocketRpcServer from "./WebSocketRpcServer.ts"
+
+/**
+ * @since 1.0.0
+ */
 export * as WebSocketServer from "./WebSocketServer.ts"
 
 /**

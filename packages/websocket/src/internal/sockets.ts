@@ -4,10 +4,10 @@
  *
  * @since 1.0.0
  */
-import type { NonEmptyReadonlyArray } from "effect/Array"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import type * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 import * as Socket from "effect/socket/Socket"
 import * as WebSocketError from "../WebSocketError.ts"
@@ -75,12 +75,16 @@ const hasFailedTransport = ({ reason }: Socket.SocketError): boolean =>
   reason.cause.reason._tag === "TransportFailed"
 
 /**
- * The reading side.
+ * The reading side. When the scope closes, reads that wait fail at once; the
+ * closing handshake may take its time.
  *
  * @internal
  */
-export const pullOf = (stream: Stream): Effect.Effect<NonEmptyReadonlyArray<Payload>, Socket.SocketError> =>
-  Effect.mapError(stream.pull, readError)
+export const makeReader = (stream: Stream): Effect.Effect<Socket.Reader, never, Scope.Scope> =>
+  Effect.as(
+    Effect.addFinalizer(() => Effect.sync(() => driverOf(stream)?.abandonReads())),
+    { pull: Effect.mapError(stream.pull, readError), upgrade: Socket.SocketUpgradeError.unsupported }
+  )
 
 const closeFrameOf = (event: Socket.CloseEvent) => ({ code: event.code, reason: event.reason ?? "" })
 

@@ -35,13 +35,7 @@ import * as NodeTransport from "./NodeTransport.ts"
  * @category models
  * @since 1.0.0
  */
-export interface Options extends Omit<NodeHttpServer.Options, "websocket"> {
-  /**
-   * Limits and times of the server and its connections, over the environment's
-   * `WebSocketConfig`: `maxConnections`, `maxHandshakes` and those of draining
-   * hold for all routes together.
-   */
-  readonly config?: WebSocketConfig.Options | undefined
+export interface Options extends Omit<NodeHttpServer.Options, "websocket">, HttpUpgrade.Options {
   /** How long closing a connection waits for written bytes to leave for the kernel. Default: 1 second. */
   readonly linger?: Duration.Input | undefined
 }
@@ -55,6 +49,8 @@ interface Serving {
   readonly closeTimeout: Duration.Input
   readonly fork: (effect: Effect.Effect<void>) => void
   readonly handovers: WeakMap<object, HttpUpgrade.Handover>
+  /** Requests for an upgrade that Effect's server handles. */
+  readonly others: WeakSet<object>
   /** What each connection was asked last and has not been answered yet. */
   readonly unanswered: WeakMap<Duplex, Http.ServerResponse>
 }
@@ -104,7 +100,9 @@ const makeHandover = (
   peerAddress: NodeTransport.peerOf(request.socket),
   secure: (request.socket as Partial<Tls.TLSSocket>).encrypted === true,
   take: Effect.suspend(() => {
-    if (socket.destroyed) return Effect.fail(Transport.readFailed(new Error("The connection has been closed")))
+    if (socket.destroyed || response.writableEnded) {
+      return Effect.fail(Transport.readFailed(new Error("The connection has been closed, or taken already")))
+    }
     response.detachSocket(socket as Net.Socket)
     // For Effect's HTTP server, which sends nothing by a response that has ended.
     response.end()
@@ -118,12 +116,15 @@ const makeHandover = (
 type Answer = (request: Http.IncomingMessage, response: Http.ServerResponse) => void
 
 /** Hands requests for WebSocket to `answer`, and for other protocols to Effect's own listener. */
-const makeListener = (serving: Serving, answer: Answer, others: UpgradeListener): UpgradeListener => {
+const makeListener = (serving: Serving, answer: Answer, theirs: UpgradeListener): UpgradeListener => {
   const onUpgrade: UpgradeListener = (request, socket, head) => {
     // A client may ask for an upgrade before the answers to what it asked first.
     const earlier = serving.unanswered.get(socket)
     if (earlier !== undefined) return void earlier.once("close", () => onUpgrade(request, socket, head))
-    if (!isForWebSocket(request)) return others(request, socket, head)
+    if (!isForWebSocket(request)) {
+      serving.others.add(request)
+      return theirs(request, socket, head)
+    }
     socket.on("error", ignoreErrors)
     if (socket.destroyed) return
     const response = makeResponse(serving, request, socket)
@@ -152,15 +153,15 @@ const listening = <Listener extends (...args: Array<any>) => void>(
   )
 
 /** The application, with the connection of its request in reach where there is one. */
-const withHandover = <A, E, R>(
-  app: Effect.Effect<A, E, R>,
+const offering = <A, E, R>(
   upgrades: HttpUpgrade.Upgrades,
-  handovers: Serving["handovers"]
+  { handovers, others }: Serving,
+  app: Effect.Effect<A, E, R>
 ): Effect.Effect<A, E, R | HttpServerRequest> =>
-  Effect.flatMap(HttpServerRequest, ({ source }) => {
-    const handover = handovers.get(source)
-    return handover === undefined ? app : upgrades.offer(handover, app)
-  })
+  Effect.flatMap(
+    HttpServerRequest,
+    ({ source }) => others.has(source) ? app : upgrades.offer(handovers.get(source), app)
+  )
 
 /**
  * Makes Effect's `HttpServer` of one of Node's, with WebSockets on its routes,
@@ -188,21 +189,25 @@ export const make = Effect.fnUntraced(function*(
   // The events used here exist on every kind of server.
   const server = evaluate() as Http.Server
   const inner = yield* NodeHttpServer.make(() => server, options)
-  const upgrades = yield* HttpUpgrade.make(options.config)
+  const upgrades = yield* HttpUpgrade.make(options)
   const { closeTimeout } = yield* WebSocketConfig.resolve(options.config)
-  const { linger } = options
   const serve = Effect.fnUntraced(function*(app: App, middleware: HttpMiddleware | undefined) {
-    const handovers: Serving["handovers"] = new WeakMap()
-    const unanswered: Serving["unanswered"] = new WeakMap()
-    yield* listening(server, "request", trackAnswers(unanswered))
-    const others = yield* takeListener(server, inner.serve(app, middleware!))
-    const scope = yield* Effect.acquireRelease(Scope.make("parallel"), Scope.close)
+    const scope = Scope.makeUnsafe("parallel")
     const runFork = Effect.runForkWith(yield* Effect.context<never>())
-    const fork: Serving["fork"] = (effect) => void Fiber.runIn(runFork(effect), scope)
-    const answer = yield* NodeHttpServer.makeHandler(withHandover(app, upgrades, handovers), { middleware, scope })
-    const serving = { closeTimeout, fork, handovers, linger, unanswered }
-    yield* listening(server, "upgrade", makeListener(serving, answer, others))
-    yield* Effect.addFinalizer(() => upgrades.drain)
+    const serving: Serving = {
+      linger: options.linger,
+      closeTimeout,
+      fork: (effect) => void Fiber.runIn(runFork(effect), scope),
+      handovers: new WeakMap(),
+      others: new WeakSet(),
+      unanswered: new WeakMap()
+    }
+    const offered = offering(upgrades, serving, app)
+    yield* listening(server, "request", trackAnswers(serving.unanswered))
+    const theirs = yield* takeListener(server, inner.serve(offered, middleware!))
+    const answer = yield* NodeHttpServer.makeHandler(offered, { middleware, scope })
+    yield* listening(server, "upgrade", makeListener(serving, answer, theirs))
+    yield* Effect.addFinalizer((exit) => Effect.andThen(upgrades.drain, Scope.close(scope, exit)))
   })
   return HttpServer.make({
     address: inner.address,

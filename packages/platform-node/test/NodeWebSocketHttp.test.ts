@@ -3,6 +3,7 @@ import * as NodeWebSocketClient from "@effect-websocket/platform-node/NodeWebSoc
 import * as NodeWebSocketHttp from "@effect-websocket/platform-node/NodeWebSocketHttp"
 import * as HttpHead from "@effect-websocket/protocol/HttpHead"
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
+import * as NodeSocket from "@effect/platform-node/NodeSocket"
 import { assert, describe, it } from "@effect/vitest"
 import * as HttpUpgrade from "effect-websocket/HttpUpgrade"
 import * as RetryHint from "effect-websocket/RetryHint"
@@ -24,7 +25,14 @@ import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import * as Layer from "effect/Layer"
 import type * as NetAddress from "effect/net/NetAddress"
 import * as References from "effect/References"
+import * as Rpc from "effect/rpc/Rpc"
+import * as RpcClient from "effect/rpc/RpcClient"
+import * as RpcGroup from "effect/rpc/RpcGroup"
+import * as RpcSerialization from "effect/rpc/RpcSerialization"
+import * as RpcServer from "effect/rpc/RpcServer"
+import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
+import type * as Socket from "effect/socket/Socket"
 import * as Stream from "effect/Stream"
 import * as Tracer from "effect/Tracer"
 import * as Http from "node:http"
@@ -465,3 +473,156 @@ it.live("a server that hands over no connections answers 500, whatever the reque
     const port = portOf(yield* Layer.build(Layer.provideMerge(app, server)))
     assert.strictEqual((yield* declined(port, "/")).status, 500)
   }).pipe(Effect.provideService(References.MinimumLogLevel, "None")))
+
+describe("Effect's own HttpServerRequest.upgrade", () => {
+  const request = HttpServerRequest.HttpServerRequest
+  const upgraded = Effect.flatMap(request, (request) => Effect.orDie(request.upgrade))
+  const echoSocket = Effect.fnUntraced(
+    function*(socket: Socket.Socket) {
+      const { pull } = yield* socket.reader
+      const { writeAll } = yield* socket.writer
+      return yield* Effect.forever(Effect.flatMap(pull, (messages) => writeAll(messages)))
+    },
+    Effect.scoped,
+    (echoing) => Effect.as(Effect.ignore(echoing), HttpServerResponse.empty())
+  )
+  const plain = HttpRouter.add("GET", "/plain", Effect.flatMap(upgraded, echoSocket))
+
+  it.live("is a WebSocket of this library's, with the first subprotocol that is offered", () =>
+    Effect.gen(function*() {
+      const port = yield* serving(plain)
+      const stream = yield* connect(port, "/plain", { subprotocols: ["graphql-transport-ws", "other"] })
+      assert.strictEqual(stream.handshake.subprotocol, "graphql-transport-ws")
+      for (const message of ["hello", Uint8Array.of(1, 2, 3)]) {
+        yield* stream.write(message)
+        assert.deepStrictEqual(yield* stream.read, message)
+      }
+      assert.deepInclude(yield* stream.close({ code: 4000, reason: "bye" }), { code: 4000, clean: true })
+    }))
+
+  it.live("sends the headers it is given, under a prefix too, and compresses where it is told", () =>
+    Effect.gen(function*() {
+      const route = Effect.flatMap(
+        request,
+        (request) =>
+          Effect.flatMap(Effect.orDie(request.upgradeWith({ headers: { "x-url": request.url } })), echoSocket)
+      )
+      const port = yield* serving(
+        HttpRouter.use((router) => router.prefixed("/v1").add("GET", "/echo", route)),
+        { sockets: { permessageDeflate: {}, subprotocols: ["mine"] } }
+      )
+      const stream = yield* connect(port, "/v1/echo", { permessageDeflate: {}, subprotocols: ["other", "mine"] })
+      assert.deepStrictEqual(header(stream.handshake.response.headers, "x-url"), ["/echo"])
+      assert.strictEqual(stream.handshake.extensions.length, 1)
+      assert.strictEqual(stream.handshake.subprotocol, "mine")
+    }).pipe(Effect.provide(NodeDeflate.layer)))
+
+  it.live("refuses what is not a WebSocket, another page, and more than there is room for", () =>
+    Effect.gen(function*() {
+      const port = yield* serving(plain, { config: { maxConnections: 1 } })
+      const page = yield* HttpClient.get(`http://127.0.0.1:${port}/plain`)
+      assert.deepStrictEqual([page.status, page.headers["sec-websocket-version"]], [426, "13"])
+      assert.strictEqual((yield* declined(port, "/plain", { origin: "https://evil.example" })).status, 403)
+      const first = yield* connect(port, "/plain")
+      const full = yield* declined(port, "/plain")
+      assert.deepStrictEqual([full.status, full.retryAfter], [503, 1000])
+      yield* first.close()
+    }).pipe(Effect.provide(FetchHttpClient.layer)))
+
+  it.live("leaves other protocols to Effect", () =>
+    Effect.gen(function*() {
+      const route = Effect.gen(function*() {
+        const socket = yield* (yield* request).upgradeWith({ headers: { "x-other": "yes" } })
+        yield* socket.reader
+        yield* (yield* socket.writer).write("raw")
+        return HttpServerResponse.empty()
+      })
+      const port = yield* serving(HttpRouter.add("GET", "/other", Effect.orDie(route)))
+      const answer = yield* raw(
+        port,
+        lines(["GET /other HTTP/1.1", "Host: example.com", "Connection: Upgrade", "Upgrade: other"])
+      )
+      assert.match(answer, /^HTTP\/1.1 101 Switching Protocols\r\n[^]*x-other: yes\r\n\r\nraw$/)
+    }))
+
+  it.live("suspends writes while the peer does not read", () =>
+    Effect.gen(function*() {
+      const message = new Uint8Array(256 * 1024)
+      const written = { count: 0, changed: () => {} }
+      const flood = Effect.gen(function*() {
+        const socket = yield* upgraded
+        yield* socket.reader
+        const writer = yield* socket.writer
+        for (; written.count < 1000; written.count++) yield* writer.write(message)
+        return HttpServerResponse.empty()
+      })
+      const port = yield* serving(HttpRouter.add("GET", "/flood", Effect.orDie(Effect.scoped(flood))))
+      yield* Effect.acquireRelease(
+        Effect.sync(() => {
+          const socket = Net.connect({ port, host: "127.0.0.1" }, () =>
+            socket.write(lines(["GET /flood HTTP/1.1", ...good.slice(1)])))
+          return socket.pause()
+        }),
+        (socket) =>
+          Effect.sync(() => socket.resetAndDestroy())
+      )
+      // Until nothing has gone on for a while.
+      const turns = Effect.promise(() => new Promise((resolve) => setImmediate(resolve)))
+      for (let still = 0, last = 0; last === 0 || still < 1000; still++) {
+        if (written.count !== last) still = 0
+        last = written.count
+        yield* turns
+      }
+      assert.isBelow(written.count, 200)
+    }))
+
+  it.live("runs Effect's RPC server unchanged, and drains it", () =>
+    Effect.gen(function*() {
+      const rpcs = RpcGroup.make(
+        Rpc.make("Double", { payload: { n: Schema.Finite }, success: Schema.Finite }),
+        Rpc.make("Count", { payload: { to: Schema.Finite }, success: Schema.Finite, stream: true })
+      )
+      const handlers = rpcs.toLayer({
+        Double: ({ n }) => Effect.succeed(2 * n),
+        Count: ({ to }) => Stream.range(1, to)
+      })
+      const routes = RpcServer.layer(rpcs).pipe(
+        Layer.provide([handlers, RpcServer.layerProtocolWebsocket({ path: "/rpc" })]),
+        Layer.provide(RpcSerialization.layerJson)
+      )
+      const scope = yield* Scope.make()
+      const port = yield* Scope.provide(serving(routes, { config: { drainTimeout: "1 hour", drainCode: 1012 } }), scope)
+      const protocol = RpcClient.layerProtocolSocket().pipe(
+        Layer.provide([NodeSocket.layerWebSocket(`ws://127.0.0.1:${port}/rpc`), RpcSerialization.layerJson])
+      )
+      yield* Effect.gen(function*() {
+        const client = yield* RpcClient.make(rpcs)
+        assert.strictEqual(yield* client.Double({ n: 21 }), 42)
+        assert.deepStrictEqual(
+          yield* Stream.runCollect(client.Count({ to: 100 })),
+          Array.from({ length: 100 }, (_, i) => i + 1)
+        )
+        const idle = yield* connect(port, "/rpc")
+        yield* Scope.close(scope, Exit.void)
+        assert.deepInclude(yield* idle.closed, { code: 1012, initiator: "peer", clean: true })
+      }).pipe(Effect.scoped, Effect.provide(protocol))
+    }))
+
+  it.live("is interrupted with its server, where the application is served without a router too", () =>
+    Effect.gen(function*() {
+      const scope = yield* Scope.make()
+      const app = Effect.gen(function*() {
+        const socket = yield* upgraded
+        yield* socket.reader
+        return yield* Effect.never
+      }).pipe(Effect.orDie, Effect.scoped)
+      const server = NodeWebSocketHttp.layerServer(() => Http.createServer(), {
+        ...quiet,
+        config: { drainTimeout: 10 }
+      })
+      const port = portOf(yield* Layer.buildWithScope(Layer.provideMerge(HttpServer.serve(app), server), scope))
+      const stream = yield* connect(port, "/")
+      yield* Scope.close(scope, Exit.void)
+      assert.deepInclude(yield* stream.closed, { code: 1001, initiator: "peer", clean: true })
+    }).pipe(Effect.provideService(References.MinimumLogLevel, "None")))
+})

@@ -7,31 +7,22 @@
  *
  * @since 1.0.0
  */
-import * as Handshake from "@effect-websocket/protocol/Handshake"
-import * as HttpHead from "@effect-websocket/protocol/HttpHead"
-import * as Cause from "effect/Cause"
+import type * as HttpHead from "@effect-websocket/protocol/HttpHead"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
-import * as Cookies from "effect/http/Cookies"
 import * as HttpEffect from "effect/http/HttpEffect"
 import { HttpServerRequest } from "effect/http/HttpServerRequest"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import type * as NetAddress from "effect/net/NetAddress"
-import * as Result from "effect/Result"
 import * as Scope from "effect/Scope"
 import * as Tracer from "effect/Tracer"
-import * as Accepting from "./internal/accepting.ts"
-import * as Compression from "./internal/compression.ts"
-import * as Declining from "./internal/declining.ts"
 import { Desk } from "./internal/desk.ts"
-import { transportFailed } from "./internal/heads.ts"
-import * as Link from "./internal/link.ts"
 import * as Logging from "./internal/logging.ts"
-import * as Stream from "./internal/stream.ts"
+import { adapt } from "./internal/upgradeSocket.ts"
+import * as Upgrading from "./internal/upgrading.ts"
 import type { Connection, TransportError } from "./Transport.ts"
 import * as WebSocketConfig from "./WebSocketConfig.ts"
-import type { AcceptOptions, UpgradeRequest } from "./WebSocketServer.ts"
+import type { AcceptOptions } from "./WebSocketServer.ts"
 import { WebSocketStream } from "./WebSocketStream.ts"
 
 /**
@@ -56,14 +47,43 @@ export interface Handover {
 }
 
 /**
+ * How an HTTP server's requests become connections.
+ *
+ * @category models
+ * @since 1.0.0
+ */
+export interface Options {
+  /**
+   * Limits and times of the server and its connections, over the environment's
+   * `WebSocketConfig`; a route's own go over both. `maxConnections`,
+   * `maxHandshakes` and those of draining hold for all routes together.
+   */
+  readonly config?: WebSocketConfig.Options | undefined
+  /**
+   * Whom Effect's own `HttpServerRequest.upgrade` lets in, and how, as Effect's
+   * RPC server uses it. Default: pages of the same origin and what comes from no
+   * page, with the first subprotocol that is offered.
+   */
+  readonly sockets?: AcceptOptions | undefined
+}
+
+/**
  * The upgrades of one HTTP server.
  *
  * @category models
  * @since 1.0.0
  */
 export interface Upgrades {
-  /** Gives the application of a request what it may take: the connection it came by. */
-  readonly offer: <A, E, R>(handover: Handover, app: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
+  /**
+   * Gives the application of a request what it may take, the connection that the
+   * request came by, if there is one: to `upgrade`, and to Effect's own
+   * `HttpServerRequest.upgrade`. An application that may take a connection can
+   * be interrupted.
+   */
+  readonly offer: <A, E, R>(
+    handover: Handover | undefined,
+    app: Effect.Effect<A, E, R>
+  ) => Effect.Effect<A, E, R | HttpServerRequest>
   /**
    * From now on refuses with 503. Sends a Close with `drainCode` and a hint of
    * when to come back to every peer, and waits until their handlers have ended,
@@ -74,32 +94,27 @@ export interface Upgrades {
   readonly connections: Effect.Effect<number>
 }
 
-interface Current {
-  readonly handover: Handover
-  readonly desk: Desk
-  readonly config: WebSocketConfig.WebSocketConfig
-}
-
-const Current: Context.Reference<Current | undefined> = Context.Reference<Current | undefined>(
-  "effect-websocket/HttpUpgrade/Current",
-  { defaultValue: () => undefined }
-)
-
 /**
- * Makes the upgrades of an HTTP server. `config` goes over the environment's
- * `WebSocketConfig`, and a route's own over both.
+ * Makes the upgrades of an HTTP server.
  *
  * @category constructors
  * @since 1.0.0
  */
-export const make = Effect.fnUntraced(function*(config?: WebSocketConfig.Options): Effect.fn.Return<Upgrades> {
-  const resolved = yield* WebSocketConfig.resolve(config)
-  const desk = new Desk(resolved)
+export const make = Effect.fnUntraced(function*(options: Options = {}): Effect.fn.Return<Upgrades> {
+  const config = yield* WebSocketConfig.resolve(options.config)
+  const { sockets = {} } = options
+  const desk = new Desk(config)
   return {
-    offer: (handover, app) => Effect.provideService(app, Current, { handover, desk, config: resolved }),
+    offer: (handover, app) => {
+      const adapted = Effect.updateService(app, HttpServerRequest, adapt)
+      if (handover === undefined) return adapted
+      return Effect.interruptible(
+        Effect.provideService(adapted, Upgrading.Current, { handover, desk, config, sockets })
+      )
+    },
     drain: Effect.andThen(
       desk.drain,
-      Effect.asVoid(Effect.timeoutOption(Effect.interruptible(desk.idle.await), resolved.drainTimeout))
+      Effect.asVoid(Effect.timeoutOption(Effect.interruptible(desk.idle.await), config.drainTimeout))
     ),
     connections: Effect.sync(() => desk.connections)
   }
@@ -142,93 +157,13 @@ export const upgrade = <E, R, R2 = never>(
   never,
   HttpServerRequest | R2 | Exclude<R, WebSocketStream | Scope.Scope>
 > =>
-  Effect.flatMap(check(options), (checked) => {
-    if (Result.isFailure(checked)) return Effect.succeed(checked.failure)
-    const { current, request } = checked.success
-    return agree(request, options, current).pipe(
-      Effect.interruptible,
-      Effect.matchEffect({
-        onFailure: decline,
-        onSuccess: (decision) => switchTo({ ...current, decision, request }, handler)
-      })
-    )
+  Effect.matchEffect(Upgrading.agree(options), {
+    onFailure: Effect.succeed,
+    onSuccess: (agreed) => switchTo(agreed, handler)
   })
-
-/** A request that keeps the rules, or what it is answered. */
-const check = Effect.fnUntraced(function*<R>(options: AcceptOptions<R>) {
-  const request = yield* HttpServerRequest
-  const current = yield* Current
-  const head = current?.handover.head ?? headOf(request)
-  const secure = request.protocol === undefined ? current?.handover.secure : request.protocol === "https"
-  const checked = Accepting.check(
-    head,
-    { ...options, secure: options.secure ?? secure },
-    current?.handover.peerAddress,
-    request.headers["host"]
-  )
-  if (Result.isSuccess(checked)) {
-    if (current !== undefined) {
-      const config = WebSocketConfig.override(current.config, options.config)
-      return Result.succeed({ current: { ...current, config }, request: checked.success })
-    }
-    return yield* Effect.die(new Error("This HTTP server does not hand over connections for WebSocket"))
-  }
-  yield* Effect.logDebug("WebSocket handshake failed", checked.failure)
-  return Result.fail(refusalResponse(Handshake.refusalOf(checked.failure)))
-})
-
-// A HEAD is answered as its GET would be.
-const headOf = (request: HttpServerRequest): HttpHead.RequestHead => ({
-  method: request.method === "HEAD" ? "GET" : request.method,
-  target: request.originalUrl,
-  version: "HTTP/1.1",
-  headers: Object.entries(request.headers)
-})
-
-const agree = <R>(
-  request: UpgradeRequest,
-  options: AcceptOptions<R>,
-  { config, desk }: Current
-): Effect.Effect<Accepting.Decision, Declining.Declined, R> => {
-  const timeout = config.handshakeTimeout
-  const decided = Effect.flatMap(
-    Compression.offer(options.permessageDeflate),
-    (offer) => Accepting.decide(request, options, offer)
-  )
-  return desk.handshaking(
-    Effect.raceFirst(decided, desk.drained).pipe(
-      Effect.timeoutOrElse({ duration: timeout, orElse: () => Effect.fail(Declining.slow(timeout, false)) })
-    )
-  )
-}
-
-const decline = ({ cause, refusal }: Declining.Declined): Effect.Effect<HttpServerResponse.HttpServerResponse> => {
-  if (Cause.hasDies(cause)) return Effect.failCause(cause as Cause.Cause<never>)
-  const response = refusal === undefined ? HttpServerResponse.empty({ status: 500 }) : refusalResponse(refusal)
-  return Effect.as(Effect.logDebug("WebSocket handshake failed", cause), response)
-}
-
-// Those the HTTP server writes itself.
-const framing = new Set(["content-length", "content-type", "set-cookie"])
-
-const refusalResponse = ({ body, head }: Handshake.Refusal): HttpServerResponse.HttpServerResponse => {
-  const headers = head.headers.map(([name, value]) => [HttpHead.lowerAscii(name), value] as const)
-  return HttpServerResponse.uint8Array(body, {
-    status: head.status,
-    statusText: head.reason,
-    contentType: HttpHead.values(head.headers, "content-type").join(", "),
-    headers: headers.filter(([name]) => !framing.has(name)),
-    cookies: Cookies.fromSetCookie(HttpHead.values(head.headers, "set-cookie"))
-  })
-}
-
-interface Agreed extends Current {
-  readonly decision: Accepting.Decision
-  readonly request: UpgradeRequest
-}
 
 /** Answers 101, and connects once all middleware has seen that answer. */
-const switchTo = Effect.fnUntraced(function*<E, R>(agreed: Agreed, handler: Effect.Effect<unknown, E, R>) {
+const switchTo = Effect.fnUntraced(function*<E, R>(agreed: Upgrading.Agreed, handler: Effect.Effect<unknown, E, R>) {
   const context = yield* Effect.context<Exclude<R, WebSocketStream | Scope.Scope>>()
   // The route's own spans have ended by then: the request's is the parent.
   const services = Context.omit(Scope.Scope, Tracer.ParentSpan)(context) as typeof context
@@ -239,7 +174,7 @@ const switchTo = Effect.fnUntraced(function*<E, R>(agreed: Agreed, handler: Effe
     ) as Effect.Effect<unknown, E, Scope.Scope>
   HttpEffect.appendPreResponseHandlerUnsafe(
     context,
-    (_, response) => response.status === 101 ? connect(agreed, response, handled) : Effect.succeed(response)
+    (_, response) => response.status === 101 ? converse(agreed, response, handled) : Effect.succeed(response)
   )
   return HttpServerResponse.empty({ status: 101 })
 })
@@ -247,69 +182,23 @@ const switchTo = Effect.fnUntraced(function*<E, R>(agreed: Agreed, handler: Effe
 type Handled = (stream: WebSocketStream["Service"]) => Effect.Effect<unknown, unknown, Scope.Scope>
 
 /** Gives the response that is still to be sent: none, where it is the one given. */
-const connect = (
-  agreed: Agreed,
+const converse = (
+  agreed: Upgrading.Agreed,
   response: HttpServerResponse.HttpServerResponse,
   handled: Handled
 ): Effect.Effect<HttpServerResponse.HttpServerResponse> => {
-  const head = withHeadersOf(agreed.decision.response, response)
-  const connected = agreed.desk.admit.pipe(
-    Effect.andThen(Effect.mapError(Effect.fromResult(HttpHead.formatResponse(head)), Declining.faulty)),
+  const conversation = Upgrading.connect(agreed, response).pipe(
     Effect.matchEffect({
-      onFailure: decline,
-      onSuccess: (bytes) => Effect.as(converse(agreed, head, bytes, handled), response)
+      onFailure: (error) =>
+        HttpServerResponse.isHttpServerResponse(error)
+          ? Effect.succeed(error)
+          : Effect.as(Effect.logDebug("WebSocket handshake failed", error), response),
+      onSuccess: (stream) => Effect.as(agreed.desk.handling(stream, handled(stream)), response)
     }),
+    Effect.withSpan("WebSocketServer.connection", { attributes: { "url.path": agreed.request.target } }),
     Effect.scoped,
     Effect.interruptible,
     Effect.catchCause((cause) => Effect.as(Logging.failure(cause), response))
   )
-  return agreed.desk.serving(connected)
-}
-
-const isWrittenByHandshake = (name: string): boolean =>
-  name.startsWith("sec-websocket-") || ["upgrade", "connection", "content-length", "transfer-encoding"].includes(name)
-
-const withHeadersOf = (
-  head: HttpHead.ResponseHead,
-  response: HttpServerResponse.HttpServerResponse
-): HttpHead.ResponseHead => {
-  const headers = Object.entries(response.headers).filter(([name]) => !isWrittenByHandshake(name))
-  const cookies = Cookies.toSetCookieHeaders(response.cookies).map((cookie) => ["Set-Cookie", cookie] as const)
-  return { ...head, headers: [...head.headers, ...headers, ...cookies] }
-}
-
-const converse = Effect.fnUntraced(
-  function*(agreed: Agreed, head: HttpHead.ResponseHead, bytes: Uint8Array, handled: Handled) {
-    const stream = yield* open(agreed, head, bytes)
-    yield* agreed.desk.handling(stream, handled(stream))
-  },
-  (connection, { request }) =>
-    Effect.withSpan(connection, "WebSocketServer.connection", { attributes: { "url.path": request.target } })
-)
-
-const open = (agreed: Agreed, head: HttpHead.ResponseHead, bytes: Uint8Array) => {
-  const { config, decision, handover, request } = agreed
-  const scope = Scope.makeUnsafe()
-  return handover.take.pipe(
-    Effect.flatMap((connection) => Link.open(connection, scope)),
-    Effect.tap((link) => link.writer.write(bytes)),
-    Effect.mapError(transportFailed),
-    Effect.flatMap((link) =>
-      Stream.make({
-        role: "server",
-        link,
-        handshake: {
-          request: request.head,
-          response: head,
-          subprotocol: HttpHead.values(head.headers, "sec-websocket-protocol")[0],
-          extensions: decision.extensions,
-          peerAddress: request.peerAddress
-        },
-        config: WebSocketConfig.override(config, decision.acceptance.config),
-        compression: decision.compression,
-        leftover: new Uint8Array(0)
-      })
-    ),
-    Effect.onExit((exit) => Exit.isFailure(exit) ? Scope.close(scope, exit) : Effect.void)
-  )
+  return agreed.desk.serving(conversation)
 }

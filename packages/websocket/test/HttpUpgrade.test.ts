@@ -27,7 +27,7 @@ type Route = Effect.Effect<HttpServerResponse, never, HttpServerRequest.HttpServ
 
 /** An HTTP server without HTTP: its requests come in one by one. */
 const serve = Effect.fnUntraced(function*(config: WebSocketConfig.Options = {}) {
-  const upgrades = yield* HttpUpgrade.make({ drainRetryAfter: "off", ...config })
+  const upgrades = yield* HttpUpgrade.make({ config: { drainRetryAfter: "off", ...config } })
   const request = Effect.fnUntraced(function*(route: Route) {
     const [other, own] = yield* MemoryTransport.makePair()
     const peer = yield* Scripted.open("client", other)

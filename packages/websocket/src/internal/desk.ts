@@ -66,13 +66,8 @@ export class Desk {
   /** Serves a transport, to its very end. */
   serving<A, E, R>(serve: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> {
     return Effect.suspend(() => {
-      if (this.#serving++ === 0) this.idle.closeUnsafe()
-      return Effect.ensuring(
-        serve,
-        Effect.sync(() => {
-          if (--this.#serving === 0) this.idle.openUnsafe()
-        })
-      )
+      this.#enter()
+      return Effect.ensuring(serve, Effect.sync(() => this.#leave()))
     })
   }
 
@@ -83,6 +78,28 @@ export class Desk {
       const handled = Effect.ensuring(handler, Effect.sync(() => this.#streams.delete(stream)))
       return this.#isDraining ? Effect.andThen(this.#goAway([stream]), handled) : handled
     })
+  }
+
+  /** Both of these, for a stream whose handler ends with the scope. */
+  attend(stream: WebSocketStream["Service"]): Effect.Effect<void, never, Scope.Scope> {
+    const enter = Effect.suspend(() => {
+      this.#enter()
+      this.#streams.add(stream)
+      return this.#isDraining ? this.#goAway([stream]) : Effect.void
+    })
+    return Effect.acquireRelease(enter, () =>
+      Effect.sync(() => {
+        this.#streams.delete(stream)
+        this.#leave()
+      }))
+  }
+
+  #enter(): void {
+    if (this.#serving++ === 0) this.idle.closeUnsafe()
+  }
+
+  #leave(): void {
+    if (--this.#serving === 0) this.idle.openUnsafe()
   }
 
   /** Lets nobody in any more and tells every peer. */

@@ -6,6 +6,7 @@ import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as Fs from "node:fs/promises"
 import * as Http from "node:http"
+import type * as Http2 from "node:http2"
 import { type Browser, chromium, type Page } from "playwright-core"
 import { PeerFailed } from "./program.ts"
 import { formatJob, type Job, Report } from "./report.ts"
@@ -24,6 +25,18 @@ const respond: Http.RequestListener = (request, response) => {
   const type = types[name]
   if (type === undefined) return void response.writeHead(404).end()
   Fs.readFile(new URL(name, folder)).then((body) => response.writeHead(200, { "Content-Type": type }).end(body))
+}
+
+/** Answers requests over HTTP/2 with the page. */
+export const respondOverHttp2 = (stream: Http2.ServerHttp2Stream, headers: Http2.IncomingHttpHeaders): void => {
+  const name = (headers[":path"] ?? "").slice(1)
+  const type = types[name]
+  if (type === undefined) return stream.respond({ ":status": 404 }, { endStream: true })
+  Fs.readFile(new URL(name, folder)).then((body) => {
+    if (stream.destroyed) return
+    stream.respond({ ":status": 200, "content-type": type })
+    stream.end(body)
+  })
 }
 
 /** Serves the page on a port of its own and returns its origin. */
@@ -56,7 +69,9 @@ export const launch: Effect.Effect<Browser, PeerFailed, Scope.Scope> = Effect.ac
           "--no-first-run",
           "--disable-background-networking",
           "--disable-component-update",
-          "--disable-sync"
+          "--disable-sync",
+          // those made for a run
+          "--ignore-certificate-errors"
         ]
       }),
     catch: failed

@@ -3,6 +3,7 @@
  * stands between two ends.
  */
 import * as NodeDeflate from "@effect-websocket/platform-node/NodeDeflate"
+import * as NodeHttp2WebSocketServer from "@effect-websocket/platform-node/NodeHttp2WebSocketServer"
 import * as NodeWebSocketClient from "@effect-websocket/platform-node/NodeWebSocketClient"
 import * as NodeWebSocketServer from "@effect-websocket/platform-node/NodeWebSocketServer"
 import type * as Handshake from "@effect-websocket/protocol/Handshake"
@@ -15,7 +16,9 @@ import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
+import * as SelfSigned from "selfsigned"
 import { type Case, type Failure, Mismatch, same } from "./cases.ts"
+import { respondOverHttp2 } from "./chromium.ts"
 import { PeerFailed } from "./program.ts"
 import type { Job, Mode, Report } from "./report.ts"
 
@@ -47,14 +50,24 @@ export interface Server {
   readonly attend: (id: string, theCase: Case) => Effect.Effect<void, Failure>
 }
 
+/** A certificate for the time of a run. */
+const identity = Effect.promise(async () => {
+  const names = [{ name: "subjectAltName" as const, altNames: [{ type: 2 as const, value: "localhost" }] }]
+  const pems = await SelfSigned.generate([{ name: "commonName", value: "localhost" }], { extensions: names })
+  return { key: pems.private, cert: pems.cert }
+})
+
+/** How a peer comes: with TLS and HTTP/2, a port serves the page as well. */
+export type Version = "HTTP/1.1" | "HTTP/2"
+
 /** Listens once for each way of compressing, for as long as the scope is open. */
-export const serve = Effect.fnUntraced(function*(origins: Handshake.OriginPolicy) {
+export const serve = Effect.fnUntraced(function*(origins: Handshake.OriginPolicy, version: Version) {
   const waiting = new Map<string, { readonly theCase: Case; readonly done: Deferred.Deferred<void, Failure> }>()
 
   const accept = ({ head }: WebSocketServer.UpgradeRequest) => {
     const entry = waiting.get(isIdOf(head.target))
     return entry?.theCase.refused === "unauthorized"
-      ? Effect.andThen(Deferred.succeed(entry.done, undefined), Effect.fail(refusal))
+      ? Effect.andThen(Deferred.into(same("version of HTTP", head.version, version), entry.done), Effect.fail(refusal))
       : Effect.succeed({})
   }
 
@@ -62,18 +75,22 @@ export const serve = Effect.fnUntraced(function*(origins: Handshake.OriginPolicy
     const connection = yield* WebSocketStream
     const entry = waiting.get(isIdOf(connection.handshake.request.target))
     if (entry === undefined) return
-    yield* Deferred.into(Effect.asVoid(entry.theCase.ours(connection)), entry.done)
+    const came = same("version of HTTP", connection.handshake.request.version, version)
+    yield* Deferred.into(Effect.andThen(came, Effect.asVoid(entry.theCase.ours(connection))), entry.done)
   })
 
   const listen = Effect.fnUntraced(function*(mode: Mode) {
-    const server = NodeWebSocketServer.layer({
+    const options = {
       port: 0,
       host: "127.0.0.1",
       origins,
       accept,
       subprotocols: ["chat.v2"],
       permessageDeflate: permessageDeflate(mode)
-    })
+    }
+    const server = version === "HTTP/1.1"
+      ? NodeWebSocketServer.layer(options)
+      : NodeHttp2WebSocketServer.layer({ ...options, tls: yield* identity, onRequest: respondOverHttp2 })
     const context = yield* Layer.build(
       Layer.provide(Layer.provideMerge(WebSocketServer.serve(handler), server), NodeDeflate.layer)
     )

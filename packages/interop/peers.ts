@@ -23,6 +23,8 @@ type Needs = Scope.Scope | ChildProcessSpawner | FileSystem.FileSystem
 export interface ClientPeer {
   /** Which pages our server lets in besides its own; default none. */
   readonly origins?: ReadonlyArray<string>
+  /** The version of HTTP that our server must see; default HTTP/1.1. */
+  readonly version?: Ours.Version
   /** Where the peer finds our server. */
   readonly urlOf: (port: number, id: string) => string
   readonly run: (job: Job) => Effect.Effect<Report, PeerFailed>
@@ -94,6 +96,25 @@ const chromium: Open<ClientPeer> = Effect.gen(function*() {
     urlOf: direct,
     run: yield* Chromium.open(browser, home),
     runAbroad: yield* Chromium.open(browser, abroad)
+  }
+})
+
+/**
+ * A page of our own server for each of its ports: a browser asks over HTTP/2 where a session of that origin has announced
+ * that it may.
+ */
+const chromiumOverHttp2: Open<ClientPeer> = Effect.gen(function*() {
+  const browser = yield* Chromium.launch
+  const pages = new Map<string, ClientPeer["run"]>()
+  return {
+    version: "HTTP/2",
+    urlOf: (port, id) => `wss://localhost:${port}/${id}`,
+    run: Effect.fnUntraced(function*(job) {
+      const { host } = new URL(job.url)
+      const run = pages.get(host) ?? (yield* Chromium.open(browser, `https://${host}`))
+      pages.set(host, run)
+      return yield* run(job)
+    })
   }
 })
 
@@ -176,6 +197,16 @@ export const peers: ReadonlyArray<Peer> = [
   { name: "ws", role: "server", cannot: noPage, packages: [], open: ws.server },
   { name: "Node", role: "client", cannot: { ...web, ...noPage }, packages: [], open: undici.client },
   { name: "Chromium", role: "client", cannot: web, packages: ["chromium"], open: chromium },
+  {
+    name: "Chromium over HTTP/2",
+    role: "client",
+    cannot: {
+      ...web,
+      "another site's page refused with 403": "a page of another site has no session of HTTP/2 with our server"
+    },
+    packages: ["chromium"],
+    open: chromiumOverHttp2
+  },
   {
     name: "websockets",
     role: "client",

@@ -74,7 +74,7 @@ const open = Effect.fnUntraced(function*(peer: Peer) {
     return tryServer(program, yield* program.listening)
   }
   const client = yield* peer.open
-  return tryClient(client, yield* Ours.serve(client.origins ?? "same-origin"))
+  return tryClient(client, yield* Ours.serve(client.origins ?? "same-origin", client.version ?? "HTTP/1.1"))
 })
 
 const explain = (cause: Cause.Cause<{ readonly message: string }>): string => {

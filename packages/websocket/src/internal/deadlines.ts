@@ -70,6 +70,12 @@ export class Deadlines {
     if (this.#heap.length === 0) this.#sleep(context)
   }
 
+  /** Cancels every deadline. */
+  clear(context: Context.Context<never>): void {
+    for (const deadline of this.#heap.splice(0)) deadline.index = -1
+    this.#sleep(context)
+  }
+
   // One fiber sleeps until the earliest deadline, and none when there is none.
   #sleep(context: Context.Context<never>): void {
     const earliest = this.#heap[0]?.at ?? Infinity

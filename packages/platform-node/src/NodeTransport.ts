@@ -30,6 +30,36 @@ import * as Tls from "node:tls"
  */
 const readMark = 64 * 1024
 
+/** Arrays of one size that are used again. */
+class Slabs {
+  readonly size: number
+  readonly #most: number
+  readonly #free: Array<Uint8Array> = []
+
+  constructor(size: number, most: number) {
+    this.size = size
+    this.#most = most
+  }
+
+  take(): Uint8Array {
+    return this.#free.pop() ?? Buffer.allocUnsafeSlow(this.size)
+  }
+
+  /** Nobody may have use of it any more. */
+  giveBack(slab: Uint8Array): void {
+    if (this.#free.length < this.#most) this.#free.push(slab)
+  }
+}
+
+/**
+ * Arrays that the writes of a turn are gathered in: most turns need a small one.
+ * The large one takes a fragment of 64 KiB with its header.
+ */
+const smallRooms = new Slabs(4 * 1024, 256)
+const largeRooms = new Slabs(64 * 1024 + 64, 8)
+
+const slabsOf = (size: number): Slabs => size <= smallRooms.size ? smallRooms : largeRooms
+
 /** What has been read and not yet pulled. */
 class Inbound {
   readonly chunks: Array<Uint8Array> = []
@@ -49,7 +79,9 @@ class Outbound {
   readonly waiting: Array<Waiting> = []
   /** The stream holds more than its high-water mark and has not drained since. */
   full = false
-  corked = false
+  /** What was written in this turn of the event loop. */
+  room: Transport.Room | undefined
+  flushing = false
   end: Socket.SocketError | undefined
 }
 
@@ -124,32 +156,90 @@ const pull = (stream: Duplex, inbound: Inbound): Transport.Endpoint["pull"] =>
  * for another connection's turn. `setImmediate` would gather more, but a write
  * from within Effect's scheduler, itself one, would then wait a whole round.
  */
-const cork = (stream: Duplex, outbound: Outbound): void => {
-  if (outbound.corked) return
-  outbound.corked = true
-  stream.cork()
-  process.nextTick(uncork, stream, outbound)
+const flushLater = (stream: Duplex, outbound: Outbound): void => {
+  if (outbound.flushing) return
+  outbound.flushing = true
+  process.nextTick(flushNow, stream, outbound)
 }
 
-const uncork = (stream: Duplex, outbound: Outbound): void => {
-  if (!outbound.corked) return
-  outbound.corked = false
-  stream.uncork()
+const flushNow = (stream: Duplex, outbound: Outbound): void => {
+  outbound.flushing = false
+  flush(stream, outbound)
 }
 
-const hand = (stream: Duplex, outbound: Outbound, chunk: Uint8Array | string): void => {
+// Not TLS, which keeps what it is given.
+const isPlain = (stream: Duplex): boolean => stream instanceof Net.Socket && !(stream instanceof Tls.TLSSocket)
+
+/** Gives what was gathered to the stream. */
+const flush = (stream: Duplex, outbound: Outbound): void => {
+  const { room } = outbound
+  if (room === undefined) return
+  outbound.room = undefined
+  const slabs = slabsOf(room.bytes.length)
+  if (room.length === 0 || stream.destroyed || stream.writableEnded) return slabs.giveBack(room.bytes)
+  const bytes = room.bytes.subarray(0, room.length)
+  const isIdle = isPlain(stream) && stream.writableLength === 0
+  // A stream that keeps what it is given, for who knows how long, is given no more than that.
+  const copies = !isIdle && bytes.length * 2 < room.bytes.length
+  hand(stream, outbound, copies ? Buffer.from(bytes) : bytes)
+  // The kernel has taken all of it at once.
+  if (copies || (isIdle && stream.writableLength === 0)) slabs.giveBack(room.bytes)
+}
+
+const hand = (stream: Duplex, outbound: Outbound, chunk: Uint8Array): void => {
+  // Where the kernel takes all at once, the stream is not full, however long the chunk.
+  outbound.full = !stream.write(chunk) && stream.writableLength > 0
+}
+
+const isOpen = (outbound: Outbound): boolean =>
+  !outbound.full && outbound.end === undefined && outbound.waiting.length === 0
+
+/** Room for `size` bytes behind what was gathered. */
+const gather = (stream: Duplex, outbound: Outbound, size: number): Transport.Room => {
+  const { room } = outbound
+  const length = room?.length ?? 0
+  if (room !== undefined && length + size <= room.bytes.length) return room
+  flushLater(stream, outbound)
+  if (length > 0 && length + size > largeRooms.size) {
+    flush(stream, outbound)
+    return gather(stream, outbound, size)
+  }
+  const bytes = slabsOf(length + size).take()
+  if (room !== undefined) {
+    bytes.set(room.bytes.subarray(0, length))
+    smallRooms.giveBack(room.bytes)
+  }
+  return outbound.room = { bytes, length }
+}
+
+const giveRoom = (stream: Duplex, outbound: Outbound, size: number): Transport.Room | undefined => {
+  if (!isOpen(outbound) || size > largeRooms.size) return undefined
+  const room = gather(stream, outbound, size)
+  if (!outbound.full) return room
+}
+
+/** Takes a chunk; one that is not ours to keep is copied. */
+const put = (stream: Duplex, outbound: Outbound, chunk: Uint8Array, owned: boolean): void => {
   if (chunk.length === 0) return
-  cork(stream, outbound)
-  outbound.full = !stream.write(chunk)
+  if (chunk.length <= largeRooms.size) {
+    const room = gather(stream, outbound, chunk.length)
+    room.bytes.set(chunk, room.length)
+    room.length += chunk.length
+  } else {
+    flush(stream, outbound)
+    hand(stream, outbound, owned ? chunk : Buffer.from(chunk))
+  }
 }
 
 /** Takes a write, or the end of this side, whose turn has come. */
 const take = (stream: Duplex, outbound: Outbound, chunks: Waiting["chunks"]): void => {
-  if (chunks === undefined) return void stream.end()
-  for (const chunk of chunks) {
-    // The stream keeps what it is given, and the caller may reuse its array: a copy. Text is not copied.
-    hand(stream, outbound, typeof chunk === "string" ? chunk : Buffer.from(chunk))
+  for (const chunk of chunks ?? []) {
+    if (typeof chunk === "string") put(stream, outbound, Buffer.from(chunk), true)
+    else put(stream, outbound, chunk, false)
   }
+  if (chunks !== undefined) return
+  flush(stream, outbound)
+  stream.end()
 }
 
 // A resumed fiber runs before `resume` returns and may write: each step leaves the queue consistent.
@@ -169,7 +259,7 @@ const write = (
 ): Effect.Effect<void, Socket.SocketError> =>
   Effect.suspend(() => {
     if (outbound.end !== undefined) return Effect.fail(outbound.end)
-    if (outbound.full || outbound.waiting.length > 0) return waitForRoom(outbound, chunks)
+    if (!isOpen(outbound)) return waitForRoom(outbound, chunks)
     take(stream, outbound, chunks)
     return Effect.void
   })
@@ -185,8 +275,8 @@ const waitForRoom = (outbound: Outbound, chunks: Waiting["chunks"]): Effect.Effe
   })
 
 const offer = (stream: Duplex, outbound: Outbound, chunk: Uint8Array): boolean => {
-  if (outbound.full || outbound.end !== undefined || outbound.waiting.length > 0) return false
-  hand(stream, outbound, chunk)
+  if (!isOpen(outbound)) return false
+  put(stream, outbound, chunk, true)
   return true
 }
 
@@ -309,7 +399,7 @@ export const makeEndpointOf = (stream: Duplex, kind: StreamKind, options?: Endpo
   const close = Effect.suspend(() => {
     endHere(inbound, outbound)
     if (stream.destroyed) return Effect.void
-    uncork(stream, outbound)
+    flush(stream, outbound)
     return flushAndDestroy(stream, linger, kind)
   })
   const socket = stream instanceof Net.Socket ? stream : undefined
@@ -318,6 +408,7 @@ export const makeEndpointOf = (stream: Duplex, kind: StreamKind, options?: Endpo
     write: (chunk) => Socket.isCloseEvent(chunk) ? destroy : write(stream, outbound, [chunk]),
     writeAll: (chunks) => write(stream, outbound, chunks),
     offerUnsafe: (chunk) => offer(stream, outbound, chunk),
+    roomUnsafe: (size) => giveRoom(stream, outbound, size),
     end: Effect.sync(() => halfClose(stream, outbound)),
     close,
     peerAddress: options?.peerAddress ?? (socket && peerOf(socket)),

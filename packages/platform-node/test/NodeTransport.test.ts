@@ -312,10 +312,10 @@ describe("NodeTransport", () => {
         yield* endpoint.writeAll(["c", "d"])
         assert.deepStrictEqual(calls, [])
         yield* Effect.yieldNow
-        assert.deepStrictEqual(calls, [["a", "b", "c", "d"]])
+        assert.deepStrictEqual(calls, [["abcd"]])
         yield* endpoint.write("e")
         yield* endpoint.end
-        assert.deepStrictEqual(calls, [["a", "b", "c", "d"], ["e"]])
+        assert.deepStrictEqual(calls, [["abcd"], ["e"]])
       }))
 
     it.live("what was written in the turn that closes is sent", () =>

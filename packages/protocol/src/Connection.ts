@@ -233,6 +233,16 @@ export class Connection {
     return this.#startPart(type, false) ?? Result.succeed(this.#encodePart(type, payload, fin, 0))
   }
 
+  /** As `sendPart`, but writes the frame behind those in `room`, which has `frameSize` bytes free. */
+  appendPart(
+    type: MessageType,
+    payload: Uint8Array,
+    fin: boolean,
+    room: FrameEncoder.Room
+  ): Result.Result<undefined, SendError> {
+    return this.#startPart(type, false) ?? this.#appendPart(type, payload, fin, 0, room)
+  }
+
   /**
    * Compresses one part of a message and encodes what that gives as one frame;
    * `undefined` when it gives nothing yet, which only a part that is not the
@@ -272,13 +282,22 @@ export class Connection {
    * of a message that was compressed elsewhere and without context.
    */
   sendDeflated(type: MessageType, compressed: Uint8Array, fin: boolean): Result.Result<Uint8Array, SendError> {
-    const isForeign = this.#sending === undefined
-    const refused = this.#startPart(type, true)
-    if (refused !== undefined) return refused
-    // It goes through the peer's window and not through that of our compressor. What this one would refer to is further
-    // back there than it knows, so the next message must refer to nothing; the peer need not be told of that.
-    if (isForeign) this.#deflate!.deflater.forget()
-    return Result.succeed(this.#encodePart(type, compressed, fin, reservedBit))
+    return this.#startDeflated(type) ?? Result.succeed(this.#encodePart(type, compressed, fin, reservedBit))
+  }
+
+  /** As `sendDeflated`, but writes the frame behind those in `room`, which has `frameSize` bytes free. */
+  appendDeflated(
+    type: MessageType,
+    compressed: Uint8Array,
+    fin: boolean,
+    room: FrameEncoder.Room
+  ): Result.Result<undefined, SendError> {
+    return this.#startDeflated(type) ?? this.#appendPart(type, compressed, fin, reservedBit, room)
+  }
+
+  /** Size in bytes of a frame of this side with a payload of `length` bytes. */
+  frameSize(length: number): number {
+    return FrameEncoder.frameSize(length, this.role === "client")
   }
 
   /** Encodes a Ping, section 5.5.2. */
@@ -313,23 +332,44 @@ export class Connection {
     else if (this.#compressed !== compressed) return sendError.compressionChanged
   }
 
+  #startDeflated(type: MessageType): Result.Result<never, SendError> | undefined {
+    const isForeign = this.#sending === undefined
+    const refused = this.#startPart(type, true)
+    if (refused !== undefined) return refused
+    // It goes through the peer's window and not through that of our compressor. What this one would refer to is further
+    // back there than it knows, so the next message must refer to nothing; the peer need not be told of that.
+    if (isForeign) this.#deflate!.deflater.forget()
+  }
+
   #encodePart(type: MessageType, payload: Uint8Array, fin: boolean, bits: number): Uint8Array {
+    const room = { bytes: new Uint8Array(this.frameSize(payload.length)), length: 0 }
+    this.#appendPart(type, payload, fin, bits, room)
+    return room.bytes
+  }
+
+  #appendPart(
+    type: MessageType,
+    payload: Uint8Array,
+    fin: boolean,
+    bits: number,
+    room: FrameEncoder.Room
+  ): Result.Result<undefined> {
     const opcode = this.#begun ? Opcode.Continuation : ofMessage(type)
     const rsv = this.#begun ? 0 : bits
+    FrameEncoder.append({ opcode, fin, rsv, payload }, this.#freshKey(), room)
     this.#begun = true
     this.#sending = fin ? undefined : type
-    return this.#encode(opcode, payload, fin, rsv)
+    return nothingYet
   }
 
   #sendControl(opcode: ControlOpcode, payload: Uint8Array): Result.Result<Uint8Array, SendError> {
     if (Closing.next(this.#state, "SendClose") === undefined) return sendError.afterClose
     if (payload.length > maxControlPayload) return sendError.controlTooLong
-    return Result.succeed(this.#encode(opcode, payload, true, 0))
+    return Result.succeed(FrameEncoder.encode({ opcode, fin: true, rsv: 0, payload }, this.#freshKey()))
   }
 
-  #encode(opcode: Opcode, payload: Uint8Array, fin: boolean, rsv: number): Uint8Array {
-    const key = this.role === "client" ? this.#maskingKey() : undefined
-    return FrameEncoder.encode({ opcode, fin, rsv, payload }, key)
+  #freshKey(): number | undefined {
+    return this.role === "client" ? this.#maskingKey() : undefined
   }
 
   #receiveData(piece: Piece, events: Array<Event>, replies: Array<Reply>): void {

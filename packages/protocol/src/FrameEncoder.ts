@@ -34,24 +34,39 @@ export interface OutgoingFrame {
 export const frameSize = (length: number, masked: boolean): number => Frame.headerSize(length, masked) + length
 
 /**
- * Writes a frame at `offset`, masked when a key is given, and returns the
- * offset after it. The caller reserves `frameSize` bytes.
+ * An array that frames are written to, one behind the other.
+ *
+ * @category models
+ * @since 1.0.0
+ */
+export interface Room {
+  readonly bytes: Uint8Array
+  /** How many of its bytes are taken, from the front. Writing a frame raises it. */
+  length: number
+}
+
+// Below this length, a loop costs less than a call.
+const setFrom = 24
+
+const copyInto = (payload: Uint8Array, out: Uint8Array, offset: number): void => {
+  if (payload.length >= setFrom) return out.set(payload, offset)
+  for (let i = 0; i < payload.length; i++) out[offset + i] = payload[i]!
+}
+
+/**
+ * Writes a frame behind those that are there, masked when a key is given. The
+ * caller sees to it that `frameSize` bytes are free.
  *
  * @category encoding
  * @since 1.0.0
  */
-export const encodeInto = (
-  frame: OutgoingFrame,
-  key: number | undefined,
-  out: Uint8Array,
-  offset: number
-): number => {
+export const append = (frame: OutgoingFrame, key: number | undefined, room: Room): void => {
   const { fin, opcode, payload, rsv } = frame
-  const start = Frame.encodeHeader({ fin, rsv: rsv ?? 0, opcode, length: payload.length, key }, out, offset)
-  const end = start + payload.length
-  out.set(payload, start)
-  if (key !== undefined) Mask.applyInPlace(out, key, 0, start, end)
-  return end
+  const { length } = payload
+  const start = Frame.encodeHeader({ fin, rsv: rsv ?? 0, opcode, length, key }, room.bytes, room.length)
+  copyInto(payload, room.bytes, start)
+  room.length = start + length
+  if (key !== undefined) Mask.applyInPlace(room.bytes, key, 0, start, room.length)
 }
 
 /**
@@ -71,7 +86,7 @@ export const encodeInto = (
  * @since 1.0.0
  */
 export const encode = (frame: OutgoingFrame, key: number | undefined): Uint8Array => {
-  const out = new Uint8Array(frameSize(frame.payload.length, key !== undefined))
-  encodeInto(frame, key, out, 0)
-  return out
+  const bytes = new Uint8Array(frameSize(frame.payload.length, key !== undefined))
+  append(frame, key, { bytes, length: 0 })
+  return bytes
 }

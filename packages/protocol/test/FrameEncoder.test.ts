@@ -65,10 +65,11 @@ describe("FrameEncoder", () => {
     assert.strictEqual(toHex(FrameEncoder.encode(outgoing({ opcode: 1, payload: "a" }), 0)), "81 81 00 00 00 00 61")
   })
 
-  it("writes at an offset, returns the offset after it and leaves the rest", () => {
-    const out = new Uint8Array(16).fill(0xee)
-    assert.strictEqual(FrameEncoder.encodeInto(outgoing({ opcode: 1, payload: "Hello" }), helloKey, out, 2), 13)
-    assert.strictEqual(toHex(out), "ee ee 81 85 37 fa 21 3d 7f 9f 4d 51 58 ee ee ee")
+  it("writes behind what is there, raises the length and leaves the rest", () => {
+    const room = { bytes: new Uint8Array(16).fill(0xee), length: 2 }
+    FrameEncoder.append(outgoing({ opcode: 1, payload: "Hello" }), helloKey, room)
+    assert.strictEqual(room.length, 13)
+    assert.strictEqual(toHex(room.bytes), "ee ee 81 85 37 fa 21 3d 7f 9f 4d 51 58 ee ee ee")
   })
 
   it("takes a payload that is a view into a larger array", () => {

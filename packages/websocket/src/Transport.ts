@@ -47,6 +47,26 @@ export interface Writer extends Socket.Writer {
    * No other fiber runs before it returns.
    */
   readonly offerUnsafe?: ((chunk: Uint8Array) => boolean) | undefined
+  /**
+   * Gives room for at least `size` bytes behind the first `length` of an array
+   * of the transport's own, or `undefined` where `offerUnsafe` would return
+   * `false` and where the size is more than it gives at once. The caller writes
+   * there and raises `length` by what it wrote before anything else runs: so many
+   * bytes are accepted. Optional: what makes a write cost no array.
+   */
+  readonly roomUnsafe?: ((size: number) => Room | undefined) | undefined
+}
+
+/**
+ * An array of a transport that bytes are written to, one behind the other.
+ *
+ * @category models
+ * @since 1.0.0
+ */
+export interface Room {
+  readonly bytes: Uint8Array
+  /** How many of its bytes are taken, from the front. */
+  length: number
 }
 
 /**
@@ -312,6 +332,7 @@ const connection = (open: Effect.Effect<Endpoint, Socket.SocketError>, first?: E
           : whenOpen((endpoint) => endpoint.write(chunk)),
       writeAll: (chunks) => whenOpen((endpoint) => endpoint.writeAll(chunks)),
       offerUnsafe: (chunk) => find()?.offerUnsafe?.(chunk) ?? false,
+      roomUnsafe: (size) => find()?.roomUnsafe?.(size),
       end: Effect.suspend(() => find()?.end ?? Effect.void)
     }
   }

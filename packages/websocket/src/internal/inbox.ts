@@ -11,23 +11,23 @@ import type { Part } from "@effect-websocket/protocol/Message"
 import type { NonEmptyReadonlyArray } from "effect/Array"
 import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
+import * as Scheduler from "effect/Scheduler"
 import type { ReadError } from "../WebSocketError.ts"
 import type { MessagePart, Payload } from "../WebSocketStream.ts"
-import { concat, PartQueue } from "./parts.ts"
+import { PartQueue } from "./parts.ts"
 
 /** A way to read the sequence. */
 interface View<A> {
   readonly wholeMessages: boolean
-  /** How many parts it would take now. */
-  readonly count: () => number
-  readonly of: (parts: ReadonlyArray<Part>) => A
+  /** Takes what there is, from parts among which there is something. */
+  readonly take: (parts: PartQueue) => A
 }
 
 /** A read in the queue. */
 interface Reader {
   readonly view: View<unknown>
   /** Lets it look again, after `delay`; `undefined` while it does. */
-  wake: ((delay: Effect.Effect<void>) => void) | undefined
+  wake: ((delay: Effect.Effect<void> | undefined) => void) | undefined
 }
 
 const notReady = new Error("nothing to read")
@@ -35,24 +35,29 @@ const notReady = new Error("nothing to read")
 // Steps that a read may need once it has seen that it can go on.
 const stepsToTake = 4
 
-// Whether the scheduler is about to let other fibers run, and an interruption in.
+const { shouldYield } = Scheduler.MixedScheduler.prototype
+
+// Whether it is not known that the scheduler will not let other fibers run, and an interruption in, before the caller's
+// next step.
+const mayYield = ({ cache }: Fiber.Fiber<unknown, unknown>): boolean => cache.scheduler.shouldYield !== shouldYield
+
+// Whether the scheduler is about to do so.
 const yieldsSoon = (fiber: Fiber.Fiber<unknown, unknown>): boolean =>
   fiber.currentOpCount + stepsToTake >= fiber.cache.maxOpsBeforeYield
 
-const toMessages = (parts: ReadonlyArray<Part>): NonEmptyReadonlyArray<Payload> => {
-  const messages: Array<Payload> = []
-  let start = 0
-  parts.forEach((part, index) => {
-    if (!part.fin) return
-    messages.push(concat(parts.slice(start, index + 1)))
-    start = index + 1
-  })
-  return messages as [Payload, ...Array<Payload>]
+const partView: View<MessagePart> = {
+  wholeMessages: false,
+  take: (parts) => {
+    const { data, fin, type } = parts.shift()
+    return { type, data, fin } as MessagePart
+  }
 }
 
-const toMessagePart = ([part]: ReadonlyArray<Part>): MessagePart => {
-  const { data, fin, type } = part!
-  return { type, data, fin } as MessagePart
+const messageView: View<Payload> = { wholeMessages: true, take: (parts) => parts.shiftMessage() }
+
+const messagesView: View<NonEmptyReadonlyArray<Payload>> = {
+  wholeMessages: true,
+  take: (parts) => parts.shiftMessages() as [Payload, ...Array<Payload>]
 }
 
 /**
@@ -76,19 +81,15 @@ export class Inbox {
   constructor(capacity: number, onRoom: () => void) {
     this.#capacity = capacity
     this.#onRoom = onRoom
-    this.readSome = this.#makeRead({
-      wholeMessages: false,
-      count: () => Math.min(1, this.#parts.length),
-      of: toMessagePart
-    })
-    this.read = this.#makeRead({ wholeMessages: true, count: () => this.#parts.countMessage(), of: concat })
-    this.pull = this.#makeRead({ wholeMessages: true, count: () => this.#parts.countMessages(), of: toMessages })
+    this.readSome = this.#makeRead(partView)
+    this.read = this.#makeRead(messageView)
+    this.pull = this.#makeRead(messagesView)
   }
 
   /** Whether no more should be taken from the transport. */
   get full(): boolean {
-    const waitsForMore = this.#parts.wholeMessages === 0 && this.#firstReader?.view.wholeMessages === true
-    return this.#parts.bytes >= this.#capacity && !waitsForMore
+    if (this.#parts.bytes < this.#capacity) return false
+    return this.#parts.wholeMessages > 0 || this.#firstReader?.view.wholeMessages !== true
   }
 
   /** Bytes that wait to be read, with what it takes to keep them. */
@@ -119,10 +120,10 @@ export class Inbox {
   }
 
   /** Wakes the reader whose turn it is, if it can go on. The next one's turn comes when it has. */
-  serve(delay: Effect.Effect<void> = Effect.void): void {
+  serve(delay?: Effect.Effect<void>): void {
     const reader = this.#firstReader
     if (reader === undefined) return
-    if (this.#failure === undefined && reader.view.count() === 0) {
+    if (this.#failure === undefined && !this.#has(reader.view)) {
       if (reader.view.wholeMessages) this.#onRoom()
       return
     }
@@ -132,40 +133,73 @@ export class Inbox {
   }
 
   get #firstReader(): Reader | undefined {
-    return this.#readers.values().next().value
+    return this.#readers.size === 0 ? undefined : this.#readers.values().next().value
   }
 
-  // `take` is the last step before the caller's own, and no other fiber runs
-  // between the two. Should one have run before it, another reader may have
-  // come first; then this one waits again.
-  #makeRead<A>(view: View<A>, reader?: Reader): Effect.Effect<A, ReadError> {
-    const isReady = () => this.#isTurnOf(reader) && view.count() > 0
-    const take = Effect.catchDefect(
+  #has(view: View<unknown>): boolean {
+    return (view.wholeMessages ? this.#parts.wholeMessages : this.#parts.length) > 0
+  }
+
+  #makeRead<A>(view: View<A>): Effect.Effect<A, ReadError> {
+    return Effect.withFiber((fiber) => this.#attempt(view, undefined, fiber))
+  }
+
+  #attempt<A>(
+    view: View<A>,
+    reader: Reader | undefined,
+    fiber: Fiber.Fiber<unknown, unknown>
+  ): Effect.Effect<A, ReadError> {
+    if (this.#isReady(view, reader)) {
+      if (yieldsSoon(fiber)) return Effect.andThen(Effect.yieldNow, this.#takeLast(view, reader))
+      return mayYield(fiber) ? this.#takeLast(view, reader) : Effect.succeed(this.#take(view, reader))
+    }
+    if (this.#failure === undefined || !this.#isTurnOf(reader)) return this.#wait(view, reader)
+    this.#leave(reader)
+    return Effect.fail(this.#failure)
+  }
+
+  #take<A>(view: View<A>, reader: Reader | undefined): A {
+    const taken = view.take(this.#parts)
+    this.#leave(reader)
+    this.#onRoom()
+    return taken
+  }
+
+  // The last step before the caller's own: no other fiber runs between the two.
+  // Should one have run before it, another reader may have come first; then
+  // this one waits again.
+  #takeLast<A>(view: View<A>, reader: Reader | undefined): Effect.Effect<A, ReadError> {
+    return Effect.catchDefect(
       Effect.sync(() => {
-        if (!isReady()) throw notReady
-        const parts = this.#parts.take(view.count())
-        this.#leave(reader)
-        this.#onRoom()
-        return view.of(parts)
+        if (!this.#isReady(view, reader)) throw notReady
+        return this.#take(view, reader)
       }),
-      (defect) => defect === notReady ? attempt : Effect.die(defect)
+      (defect) => defect === notReady ? this.#again(view, reader) : Effect.die(defect)
     )
-    const attempt: Effect.Effect<A, ReadError> = Effect.withFiber((fiber) => {
-      if (isReady()) return yieldsSoon(fiber) ? Effect.andThen(Effect.yieldNow, take) : take
-      if (this.#failure === undefined || !this.#isTurnOf(reader)) return wait
-      this.#leave(reader)
-      return Effect.fail(this.#failure)
-    })
-    const wait = Effect.callback<A, ReadError>((resume) => {
-      if (this.#isTurnOf(reader) && (view.count() > 0 || this.#failure !== undefined)) return resume(attempt)
+  }
+
+  #again<A>(view: View<A>, reader: Reader | undefined): Effect.Effect<A, ReadError> {
+    return Effect.withFiber((fiber) => this.#attempt(view, reader, fiber))
+  }
+
+  #wait<A>(view: View<A>, reader: Reader | undefined): Effect.Effect<A, ReadError> {
+    return Effect.callback<A, ReadError>((resume) => {
+      if (this.#isReady(view, reader) || (this.#failure !== undefined && this.#isTurnOf(reader))) {
+        return resume(this.#again(view, reader))
+      }
       const waiting: Reader = reader ?? { view, wake: undefined }
-      const next = reader === undefined ? this.#makeRead(view, waiting) : attempt
-      waiting.wake = (delay) => resume(Effect.andThen(delay, next))
+      waiting.wake = (delay) => {
+        const again = this.#again(view, waiting)
+        resume(delay === undefined ? again : Effect.andThen(delay, again))
+      }
       this.#readers.add(waiting)
       if (view.wholeMessages) this.#onRoom()
       return Effect.sync(() => this.#leave(waiting))
     })
-    return attempt
+  }
+
+  #isReady(view: View<unknown>, reader: Reader | undefined): boolean {
+    return this.#has(view) && this.#isTurnOf(reader)
   }
 
   #isTurnOf(reader: Reader | undefined): boolean {

@@ -10,7 +10,7 @@
  */
 import type { CloseFrame } from "@effect-websocket/protocol/CloseCode"
 import type { Connection, SendError } from "@effect-websocket/protocol/Connection"
-import * as FrameEncoder from "@effect-websocket/protocol/FrameEncoder"
+import type * as FrameEncoder from "@effect-websocket/protocol/FrameEncoder"
 import type { MessageType } from "@effect-websocket/protocol/Opcode"
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
@@ -48,6 +48,8 @@ export interface Control {
 
 const nothing = new Uint8Array(0)
 
+const lengthOf = ({ bytes, deflated }: Outgoing): number => (deflated ?? bytes).length
+
 /**
  * Messages to be sent one after another, or one part of a message, and how far
  * that has come.
@@ -60,6 +62,8 @@ export class Data {
   /** Whether the compressor holds nothing back at the end of a part. */
   readonly flush: boolean
   readonly size: number
+  /** Whether nothing of it is to be compressed, so that the size of its frames is known. */
+  readonly isPlain: boolean
   /** The message in progress. */
   index = 0
   /** How many of its bytes were framed, or given to the compressor. */
@@ -71,12 +75,24 @@ export class Data {
     this.messages = messages
     this.fin = fin
     this.flush = flush
-    this.size = messages.reduce((size, message) => size + message.bytes.length, 0)
+    let size = 0
+    let isPlain = true
+    for (const { bytes, compress } of messages) {
+      size += bytes.length
+      isPlain &&= !compress
+    }
+    this.size = size
+    this.isPlain = isPlain
   }
 
   /** Whether all of it was framed: then it goes out whole, come what may. */
   get isFramed(): boolean {
     return this.index === this.messages.length
+  }
+
+  /** Bytes of the message in progress that were not framed yet. Never negative, whatever becomes of a resizable array. */
+  get rest(): number {
+    return Math.max(0, lengthOf(this.messages[this.index]!) - this.offset)
   }
 
   /** Whether it was cut off inside a payload. */
@@ -172,6 +188,25 @@ export class Outbox {
   }
 
   /**
+   * Sends a message that is whole and not compressed now, in one frame. Returns
+   * `false`, and sends nothing, where something waits, the message needs more, or
+   * the transport is full.
+   */
+  offer(message: Outgoing): boolean {
+    const { length } = message.deflated ?? message.bytes
+    if (message.compress || length > this.#fragmentSize || !this.#isIdle) return false
+    if (this.#writer.roomUnsafe === undefined) {
+      const room = this.#makeRoom(this.#connection.frameSize(length))
+      this.#appendWhole(message, room)
+      return this.#writer.offerUnsafe?.(room.bytes) === true
+    }
+    const room = this.#writer.roomUnsafe(this.#connection.frameSize(length))
+    if (room === undefined) return false
+    this.#appendWhole(message, room)
+    return true
+  }
+
+  /**
    * Sends data and gives its size in bytes; the caller sees to it that there is
    * one call at a time. Interrupted, it goes on to the end of the frame.
    */
@@ -229,6 +264,11 @@ export class Outbox {
     this.#handing?.interruptUnsafe()
   }
 
+  get #isIdle(): boolean {
+    return !this.#busy && !this.#ended && !this.inMessage && this.#sending === undefined &&
+      this.#close === undefined && this.#pong === undefined && this.#controls.length === 0
+  }
+
   #failControls(): void {
     const controls = this.#controls
     this.#controls = []
@@ -271,6 +311,12 @@ export class Outbox {
 
   #sendData(sending: Sending): void {
     const { data, done } = sending
+    const accepted = () => {
+      if (this.#sending !== sending || !data.isFramed) return
+      this.#sending = undefined
+      done(Exit.succeed(data.size))
+    }
+    if (data.isPlain) return this.#sendPlain(data, accepted)
     let frames: Uint8Array | undefined
     try {
       frames = this.#nextFrames(data)
@@ -278,12 +324,18 @@ export class Outbox {
       // A codec that dies has left the peer's context behind: nothing can follow.
       return this.#onFailure(Cause.die(defect))
     }
-    this.#hand(Result.succeed(frames), () => {
-      if (this.#sending !== sending || !data.isFramed) return
-      this.#sending = undefined
-      done(Exit.succeed(data.size))
-    })
+    this.#hand(Result.succeed(frames), accepted)
     if (this.#compressed) this.#onCompressed(data)
+  }
+
+  #sendPlain(data: Data, accepted: () => void): void {
+    const size = this.#nextBatch(data)
+    const offered = this.#writer.roomUnsafe?.(size)
+    const room = offered ?? this.#makeRoom(size)
+    const end = room.length + size
+    while (room.length < end) this.#appendNext(data, room)
+    if (offered === undefined) this.#hand(Result.succeed(room.bytes), accepted)
+    else accepted()
   }
 
   #onCompressed(data: Data): void {
@@ -318,23 +370,55 @@ export class Outbox {
     return frames.length < 2 ? frames[0] : concat(frames, size)
   }
 
+  // Size of the frames that go together.
+  #nextBatch(data: Data): number {
+    let size = this.#nextSize(data)
+    let left = data.rest
+    for (let i = data.index + 1; i < data.messages.length && left <= this.#fragmentSize; i++) {
+      left = lengthOf(data.messages[i]!)
+      const next = this.#connection.frameSize(Math.min(left, this.#fragmentSize))
+      if (size + next > this.#batchSize) break
+      size += next
+    }
+    return size
+  }
+
   // What is compressed counts with what goes in: that takes the time.
   #nextSize(data: Data): number {
-    const { bytes, deflated } = data.messages[data.index]!
-    const length = Math.min((deflated ?? bytes).length - data.offset, this.#fragmentSize)
-    return FrameEncoder.frameSize(length, this.#connection.role === "client")
+    return this.#connection.frameSize(Math.min(data.rest, this.#fragmentSize))
+  }
+
+  #appendWhole(message: Outgoing, room: FrameEncoder.Room): void {
+    const { bytes, deflated, type } = message
+    const appended = deflated === undefined
+      ? this.#connection.appendPart(type, bytes, true, room)
+      : this.#connection.appendDeflated(type, deflated, true, room)
+    Result.getOrThrow(appended)
+  }
+
+  #appendNext(data: Data, room: FrameEncoder.Room): void {
+    const { bytes, deflated, type } = data.messages[data.index]!
+    const source = deflated ?? bytes
+    const payload = source.length <= this.#fragmentSize
+      ? source
+      : source.subarray(data.offset, data.offset + this.#fragmentSize)
+    data.offset += payload.length
+    const fin = data.endsAt(source.length) && data.fin
+    const appended = deflated === undefined
+      ? this.#connection.appendPart(type, payload, fin, room)
+      : this.#connection.appendDeflated(type, payload, fin, room)
+    Result.getOrThrow(appended)
+  }
+
+  #makeRoom(size: number): FrameEncoder.Room {
+    return { bytes: new Uint8Array(size), length: 0 }
   }
 
   #nextFrame(data: Data): SendResult {
-    const { bytes, compress, deflated, type } = data.messages[data.index]!
-    if (compress) return this.#nextCompressed(data)
-    const source = deflated ?? bytes
-    const payload = source.subarray(data.offset, data.offset + this.#fragmentSize)
-    data.offset += payload.length
-    const fin = data.endsAt(source.length) && data.fin
-    return deflated === undefined
-      ? this.#connection.sendPart(type, payload, fin)
-      : this.#connection.sendDeflated(type, payload, fin)
+    if (data.messages[data.index]!.compress) return this.#nextCompressed(data)
+    const room = this.#makeRoom(this.#nextSize(data))
+    this.#appendNext(data, room)
+    return Result.succeed(room.bytes)
   }
 
   // The compressor gives nothing for many bytes and then much at once, so what it gives is cut.

@@ -14,6 +14,9 @@ const coalesceUpTo = 1024
 // must count too.
 const partOverhead = 64
 
+// How many taken parts are let go of together.
+const compactFrom = 32
+
 const concatBytes = (arrays: ReadonlyArray<Uint8Array>, size: number): Uint8Array => {
   const out = new Uint8Array(size)
   let offset = 0
@@ -77,7 +80,7 @@ export class PartQueue {
   }
 
   push(part: Part): void {
-    const last = this.length > 0 ? this.#parts.at(-1) : undefined
+    const last = this.length > 0 ? this.#parts[this.#parts.length - 1] : undefined
     if (part.fin) this.#wholeMessages++
     this.#held += part.size
     if (last !== undefined && !last.fin && last.size + part.size <= coalesceUpTo) {
@@ -89,37 +92,38 @@ export class PartQueue {
     }
   }
 
-  /** How many parts the first whole message has, 0 when there is none. */
-  countMessage(): number {
-    if (this.#wholeMessages === 0) return 0
-    let end = this.#head
-    while (!this.#parts[end]!.fin) end++
-    return end + 1 - this.#head
-  }
-
-  /** How many parts all whole messages have together. */
-  countMessages(): number {
-    if (this.#wholeMessages === 0) return 0
-    let end = this.#parts.length
-    while (!this.#parts[end - 1]!.fin) end--
-    return end - this.#head
-  }
-
-  /** Takes parts from the front, at a cost that does not depend on how many stay. */
-  take(count: number): ReadonlyArray<Part> {
-    const end = this.#head + count
-    const taken = this.#parts.slice(this.#head, end)
-    if (end * 2 < this.#parts.length) {
-      this.#parts.fill(undefined as never, this.#head, end)
-      this.#head = end
-    } else {
-      this.#parts = this.#parts.slice(end)
+  /** Takes the first part. There is one. */
+  shift(): Part {
+    const part = this.#parts[this.#head]!
+    this.#parts[this.#head++] = undefined as never
+    this.#held -= part.size + partOverhead
+    if (part.fin) {
+      this.#wholeMessages--
+      this.#messagesTaken++
+    }
+    if (this.#head === this.#parts.length) {
+      this.#parts = []
+      this.#head = 0
+    } else if (this.#head >= compactFrom && this.#head * 2 >= this.#parts.length) {
+      this.#parts = this.#parts.slice(this.#head)
       this.#head = 0
     }
-    const messages = taken.reduce((messages, part) => part.fin ? messages + 1 : messages, 0)
-    this.#wholeMessages -= messages
-    this.#messagesTaken += messages
-    this.#held -= sizeOf(taken) + taken.length * partOverhead
-    return taken
+    return part
+  }
+
+  /** Takes the first message. There is a whole one. */
+  shiftMessage(): Payload {
+    const first = this.shift()
+    if (first.fin) return first.data
+    const parts = [first]
+    while (!parts.at(-1)!.fin) parts.push(this.shift())
+    return concat(parts)
+  }
+
+  /** Takes all whole messages. */
+  shiftMessages(): Array<Payload> {
+    const messages: Array<Payload> = []
+    while (this.#wholeMessages > 0) messages.push(this.shiftMessage())
+    return messages
   }
 }

@@ -60,6 +60,8 @@ export class Writing {
   readonly #lock = Semaphore.makeUnsafe(1)
   #open: OpenMessage | undefined
   #queuedBytes = 0
+  /** Writes and messages that have, or wait for, their turn. */
+  #turns = 0
 
   constructor(driver: Driver) {
     this.#driver = driver
@@ -69,23 +71,23 @@ export class Writing {
   }
 
   write(message: Sendable, options?: WriteOptions): Write {
-    return this.writeAll([message], options)
+    return Effect.withFiber((fiber) => {
+      if (this.#open?.owner === fiber) return inProgress
+      const outgoing = this.#encode(message, options)
+      return typeof outgoing === "string" ? invalid(outgoing) : this.#sendMessage(outgoing)
+    })
   }
 
   writeAll(messages: ReadonlyArray<Sendable>, options?: WriteOptions): Write {
     return Effect.withFiber((fiber) => {
       if (this.#open?.owner === fiber) return inProgress
-      const outgoing: Array<Outgoing> = []
+      const encoded: Array<Outgoing> = []
       for (const message of messages) {
-        if (message instanceof PreparedMessage) {
-          outgoing.push(this.#prepared(message, options))
-          continue
-        }
-        const encoded = OutgoingPayload.encode(message, true, options)
-        if (encoded.problem !== undefined) return invalid(encoded.problem)
-        outgoing.push(this.#outgoing(encoded, this.#compresses(options, encoded.bytes.length)))
+        const outgoing = this.#encode(message, options)
+        if (typeof outgoing === "string") return invalid(outgoing)
+        encoded.push(outgoing)
       }
-      return outgoing.length === 0 ? Effect.succeed(0) : this.#sendWhole(new Data(outgoing, true))
+      return encoded.length === 0 ? Effect.succeed(0) : this.#sendWhole(new Data(encoded, true))
     })
   }
 
@@ -96,9 +98,10 @@ export class Writing {
       const part = OutgoingPayload.encode(payload, fin, options)
       if (part.problem !== undefined) return invalid(part.problem)
       const compress = this.#compresses(options, fin ? part.bytes.length : Infinity)
+      const outgoing = this.#outgoing(part, compress)
+      if (fin) return this.#sendMessage(outgoing, options?.flush)
       const open = openMessage(part.type, compress, fiber, false)
-      const data = new Data([this.#outgoing(part, compress)], fin, options?.flush)
-      return fin ? this.#sendWhole(data) : this.#begin(open, data, part.utf8)
+      return this.#begin(open, new Data([outgoing], false, options?.flush), part.utf8)
     })
   }
 
@@ -111,11 +114,17 @@ export class Writing {
       const open = openMessage(type, this.#compresses(options, Infinity), fiber, true)
       const leave = (_: unknown, exit: Exit.Exit<unknown, unknown>) => Effect.sync(() => this.#leave(open, exit))
       return Effect.uninterruptibleMask((restore) => {
-        const begin = Effect.onError(
-          restore(Effect.andThen(this.#take(open), Effect.suspend(() => this.#refusal(true) ?? Effect.void))),
-          () => Effect.sync(() => this.#release(open))
+        this.#turns++
+        const taken = restore(
+          Effect.andThen(this.#take(open), Effect.suspend(() => this.#refusal(true) ?? Effect.void))
         )
-        return Effect.acquireRelease(Effect.map(begin, () => this.#open = open), leave)
+        const begin = Effect.onExit(taken, (exit) =>
+          Effect.sync(() => {
+            this.#turns--
+            if (Exit.isSuccess(exit)) this.#open = open
+            else this.#release(open)
+          }))
+        return Effect.acquireRelease(begin, leave)
       }).pipe(Effect.as(this.#makeWriter(open, options)))
     })
   }
@@ -152,6 +161,13 @@ export class Writing {
     return { type, bytes, compress }
   }
 
+  // What is wrong with it comes back as a string.
+  #encode(message: Sendable, options: WriteOptions | undefined): Outgoing | string {
+    if (message instanceof PreparedMessage) return this.#prepared(message, options)
+    const encoded = OutgoingPayload.encode(message, true, options)
+    return encoded.problem ?? this.#outgoing(encoded, this.#compresses(options, encoded.bytes.length))
+  }
+
   #prepared(message: PreparedMessage, options: WriteOptions | undefined): Outgoing {
     const windowBits = options?.compress === false ? 0 : this.#driver.sendWindowBits
     return { type: message.type, compress: false, ...message.outgoing(windowBits) }
@@ -159,6 +175,14 @@ export class Writing {
 
   #send(data: Data, isNew: boolean): Write {
     return Effect.suspend(() => this.#refusal(isNew) ?? this.#driver.outbox.send(data))
+  }
+
+  // Nobody waits for a turn, and the transport has room: most messages need no more than this.
+  #sendMessage(message: Outgoing, flush?: boolean): Write {
+    const isFree = this.#turns === 0 && this.#open === undefined && this.#driver.state === "Open"
+    return isFree && this.#driver.outbox.offer(message)
+      ? Effect.succeed(message.bytes.length)
+      : this.#sendWhole(new Data([message], true, flush))
   }
 
   #sendWhole(data: Data): Write {
@@ -173,8 +197,10 @@ export class Writing {
         return fail(new WebSocketError.QueueFull({ limit }))
       }
       this.#queuedBytes += size
+      this.#turns++
       return Effect.onExit(restore(write), () => {
         this.#queuedBytes -= size
+        this.#turns--
         return Effect.void
       })
     })

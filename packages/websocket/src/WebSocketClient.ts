@@ -136,6 +136,49 @@ interface Request {
  * await Effect.runPromise(runnable) // => "hello"
  * ```
  *
+ * **Example** (Keeping cookies from one attempt to the next)
+ *
+ * ```ts import.meta.vitest
+ * import * as MemoryTransport from "effect-websocket/testing/MemoryTransport"
+ * import * as WebSocketClient from "effect-websocket/WebSocketClient"
+ * import * as WebSocketServer from "effect-websocket/WebSocketServer"
+ * import { WebSocketStream } from "effect-websocket/WebSocketStream"
+ * import * as Effect from "effect/Effect"
+ * import * as Cookies from "effect/http/Cookies"
+ * import * as Layer from "effect/Layer"
+ * import * as Ref from "effect/Ref"
+ *
+ * const program = Effect.gen(function*() {
+ *   const jar = yield* Ref.make(Cookies.empty)
+ *   const keep = (headers: ReadonlyArray<readonly [name: string, value: string]>) => {
+ *     const lines = headers.filter(([name]) => name.toLowerCase() === "set-cookie").map(([_, value]) => value)
+ *     return Ref.update(jar, (cookies) => Cookies.merge(cookies, Cookies.fromSetCookie(lines)))
+ *   }
+ *   const options = Effect.map(Ref.get(jar), (cookies) => ({
+ *     url: "ws://localhost/",
+ *     cookies: Cookies.toRecord(cookies)
+ *   }))
+ *   const connect = WebSocketClient.connect(options).pipe(
+ *     Effect.tap((stream) => keep(stream.handshake.response.headers)),
+ *     // A refusal may set cookies too.
+ *     Effect.tapError(({ reason }) => reason._tag === "UpgradeDeclined" ? keep(reason.headers) : Effect.void)
+ *   )
+ *   yield* connect
+ *   const { handshake } = yield* connect
+ *   return handshake.request.headers.at(-1)
+ * })
+ *
+ * const untilClosed = Effect.flatMap(WebSocketStream, ({ closed }) => closed)
+ * const server = WebSocketServer.serve(untilClosed).pipe(
+ *   Layer.provide(WebSocketServer.layer({ accept: () => Effect.succeed({ headers: { "Set-Cookie": "session=1" } }) }))
+ * )
+ * const runnable = program.pipe(
+ *   Effect.scoped,
+ *   Effect.provide(Layer.provideMerge(server, MemoryTransport.layer()))
+ * )
+ * await Effect.runPromise(runnable) // => ["Cookie", "session=1"]
+ * ```
+ *
  * @category constructors
  * @since 1.0.0
  */

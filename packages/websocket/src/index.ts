@@ -21,6 +21,11 @@ export * as PreparedMessage from "./PreparedMessage.ts"
 /**
  * @since 1.0.0
  */
+export * as ReconnectingWebSocket from "./ReconnectingWebSocket.ts"
+
+/**
+ * @since 1.0.0
+ */
 export * as RetryHint from "./RetryHint.ts"
 
 /**

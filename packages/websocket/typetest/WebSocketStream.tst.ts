@@ -1,3 +1,4 @@
+import * as ReconnectingWebSocket from "effect-websocket/ReconnectingWebSocket"
 import type * as Transport from "effect-websocket/Transport"
 import * as WebSocketClient from "effect-websocket/WebSocketClient"
 import type { CloseStatus, HandshakeError, ReadError, WriteError } from "effect-websocket/WebSocketError"
@@ -124,6 +125,51 @@ describe("WebSocketClient", () => {
     expect(WebSocketClient.layer(options)).type.toBe<
       Layer.Layer<WebSocketStream, HandshakeError | string, Transport.Transport | Tokens>
     >()
+  })
+})
+
+describe("ReconnectingWebSocket", () => {
+  const connect = WebSocketClient.connect(Effect.as(Tokens, { url: "ws://localhost/" }))
+
+  it("fails as connecting, and no longer needs what that needed but a scope", () => {
+    expect(ReconnectingWebSocket.make({ connect })).type.toBe<
+      Effect.Effect<
+        ReconnectingWebSocket.ReconnectingWebSocket<HandshakeError>,
+        never,
+        Transport.Transport | Tokens | Scope.Scope
+      >
+    >()
+  })
+
+  it("adds what onOpen fails with and needs, in the connection's scope", () => {
+    const onOpen = () => Effect.andThen(Rooms, Effect.andThen(Effect.scope, Effect.fail("denied" as const)))
+    expect(ReconnectingWebSocket.make({ connect, onOpen })).type.toBe<
+      Effect.Effect<
+        ReconnectingWebSocket.ReconnectingWebSocket<HandshakeError | "denied">,
+        never,
+        Transport.Transport | Tokens | Rooms | Scope.Scope
+      >
+    >()
+  })
+
+  it("a schedule and a decision are given every failure there can be", () => {
+    const onOpen = () => Effect.fail("denied" as const)
+    const decide = (failure: HandshakeError | ReadError | "denied") => failure !== "denied"
+    expect(ReconnectingWebSocket.make).type.toBeCallableWith({ connect, onOpen, while: decide })
+    expect(ReconnectingWebSocket.make).type.not.toBeCallableWith({ connect, onOpen, while: (_: "denied") => true })
+  })
+
+  it("its operations fail with what ended it, and need nothing", () => {
+    type Socket = ReconnectingWebSocket.ReconnectingWebSocket<HandshakeError>
+    expect<Socket["current"]>().type.toBe<Effect.Effect<WebSocketStream["Service"], HandshakeError | ReadError>>()
+    expect<ReturnType<Socket["write"]>>().type.toBe<
+      Effect.Effect<number, HandshakeError | ReadError | WriteError>
+    >()
+    expect<Socket["messages"]>().type.toBe<
+      Stream.Stream<Payload, HandshakeError | ReadError | ReconnectingWebSocket.MessagesMissed>
+    >()
+    expect<Socket["state"]>().type.toBe<Effect.Effect<ReconnectingWebSocket.State<HandshakeError>>>()
+    expect<Socket["stateChanges"]>().type.toBe<Stream.Stream<ReconnectingWebSocket.State<HandshakeError>>>()
   })
 })
 

@@ -22,6 +22,7 @@
  */
 import type { Fields } from "@effect-websocket/protocol/ExtendedConnect"
 import type * as Arr from "effect/Array"
+import type * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -257,8 +258,7 @@ export const endOf = (error: Socket.SocketError): End =>
  * @category errors
  * @since 1.0.0
  */
-export const peerEnded = (): Socket.SocketError =>
-  new Socket.SocketError({ reason: new Socket.SocketCloseError({ code: 1000 }) })
+export const peerEnded = (): Socket.SocketError => closeErrors.peerEnded
 
 /**
  * The error of a pull or write after this side closed the connection.
@@ -266,8 +266,13 @@ export const peerEnded = (): Socket.SocketError =>
  * @category errors
  * @since 1.0.0
  */
-export const locallyClosed = (): Socket.SocketError =>
-  new Socket.SocketError({ reason: new Socket.SocketCloseError({ code: 1006 }) })
+export const locallyClosed = (): Socket.SocketError => closeErrors.locallyClosed
+
+// Every connection ends, and most with one of these: where in the code that was says nothing, and costs the most.
+const closeErrors = {
+  peerEnded: new Socket.SocketError({ reason: new Socket.SocketCloseError({ code: 1000 }) }),
+  locallyClosed: new Socket.SocketError({ reason: new Socket.SocketCloseError({ code: 1006 }) })
+}
 
 /**
  * Ends both sides of a connection at once and discards what was not sent.
@@ -380,7 +385,23 @@ export const make = (open: Effect.Effect<Endpoint, Socket.SocketError>): Connect
  * @category constructors
  * @since 1.0.0
  */
-export const fromEndpoint = (endpoint: Endpoint): Connection => connection(Effect.succeed(endpoint), endpoint)
+export const fromEndpoint = (endpoint: Endpoint): Connection => {
+  const made = connection(Effect.succeed(endpoint), endpoint)
+  endpoints.set(made, endpoint)
+  return made
+}
+
+// By the connection itself: what is made of it, with another reader, is not open in the same way.
+const endpoints = new WeakMap<Connection, Endpoint>()
+
+/**
+ * The endpoint that `fromEndpoint` made this very connection of, for whoever
+ * owns the connection alone and needs no scopes to let go of it.
+ *
+ * @category getters
+ * @since 1.0.0
+ */
+export const endpointOf = (connection: Connection): Endpoint | undefined => endpoints.get(connection)
 
 /**
  * Hands accepted connections to the handler of a `TransportServer`.
@@ -438,22 +459,29 @@ export const makeAcceptor = Effect.fnUntraced(
       },
       run: (handler) =>
         Effect.acquireUseRelease(
-          Scope.make("parallel"),
-          (scope) => Effect.flatMap(handlerFibers(handler, scope), listen),
-          (scope) => Scope.close(scope, Exit.void)
+          Effect.sync(() => new Set<Fiber.Fiber<void>>()),
+          (fibers) => Effect.flatMap(handlerFibers(handler, fibers), listen),
+          (fibers) => Fiber.interruptAll(fibers)
         )
     }
   }
 )
 
-const handlerFibers = <R>(handler: (connection: Connection) => Effect.Effect<void, never, R>, scope: Scope.Scope) =>
+const handlerFibers = <R>(
+  handler: (connection: Connection) => Effect.Effect<void, never, R>,
+  fibers: Set<Fiber.Fiber<void>>
+) =>
   Effect.map(Effect.context<R>(), (context) => {
     const fork = Effect.runForkWith(context)
     return (endpoint: Endpoint): void => {
-      const handled = Effect.suspend(() => handler(fromEndpoint(endpoint))).pipe(
-        Effect.ensuring(endpoint.close),
-        Effect.ignoreCause({ log: "Unhandled", message: "A connection's handler died" })
-      )
-      Fiber.runIn(fork(handled), scope)
+      const fiber = fork(Effect.onExit(
+        Effect.suspend(() => handler(fromEndpoint(endpoint))),
+        (exit) => Exit.isSuccess(exit) ? endpoint.close : Effect.andThen(endpoint.close, logDeath(exit.cause))
+      ))
+      fibers.add(fiber)
+      fiber.addObserver(() => fibers.delete(fiber))
     }
   })
+
+const logDeath = (cause: Cause.Cause<never>): Effect.Effect<void> =>
+  Effect.ignoreCause(Effect.failCause(cause), { log: "Unhandled", message: "A connection's handler died" })

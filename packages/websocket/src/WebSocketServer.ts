@@ -8,10 +8,12 @@ import * as ExtendedConnect from "@effect-websocket/protocol/ExtendedConnect"
 import type * as Handshake from "@effect-websocket/protocol/Handshake"
 import * as HttpHead from "@effect-websocket/protocol/HttpHead"
 import * as Cause from "effect/Cause"
+import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Data from "effect/Data"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
+import type * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import type * as NetAddress from "effect/net/NetAddress"
@@ -20,8 +22,10 @@ import * as Scope from "effect/Scope"
 import type * as Deflate from "./Deflate.ts"
 import * as Accepting from "./internal/accepting.ts"
 import * as Compression from "./internal/compression.ts"
+import { Alarm, deadlinesOf } from "./internal/deadlines.ts"
 import * as Declining from "./internal/declining.ts"
 import { Desk } from "./internal/desk.ts"
+import type * as Driver from "./internal/driver.ts"
 import { type HeadersInput, readHead, transportFailed } from "./internal/heads.ts"
 import * as Link from "./internal/link.ts"
 import * as Logging from "./internal/logging.ts"
@@ -175,72 +179,126 @@ export const accept: <R = never>(
 ) => Effect.Effect<WebSocketStream["Service"], WebSocketError.HandshakeError, Transport | Scope.Scope | R> = Effect.fn(
   "WebSocketServer.accept"
 )(function*<R>(options: AcceptOptions<R> = {}) {
-  return yield* acceptConnection(yield* Transport, options, new Desk(alone))
+  const transport = yield* Transport
+  const context = yield* Effect.context<R | Scope.Scope>()
+  const reception = yield* makeReception(options, () => new Desk(alone))
+  return yield* acceptConnection(transport, reception, context, Context.get(context, Scope.Scope))
 })
 
 const alone = { ...WebSocketConfig.defaults, maxConnections: Infinity, maxHandshakes: Infinity }
 
-const acceptConnection = Effect.fnUntraced(function*<R>(
+/** What the connections of one server share. */
+interface Reception<R> {
+  readonly options: AcceptOptions<R>
+  readonly config: WebSocketConfig.WebSocketConfig
+  readonly offer: Compression.Offer | undefined
+  readonly desk: Desk
+}
+
+const makeReception = <R>(
+  options: AcceptOptions<R>,
+  makeDesk: (config: WebSocketConfig.WebSocketConfig) => Desk
+): Effect.Effect<Reception<R>> =>
+  Effect.zipWith(
+    WebSocketConfig.resolve(options.config),
+    Compression.offer(options.permessageDeflate),
+    (config, offer) => ({ options, config, offer, desk: makeDesk(config) })
+  )
+
+const acceptConnection = <R>(
   transport: Connection,
-  options: AcceptOptions<R>,
-  desk: Desk
-) {
-  const config = yield* WebSocketConfig.resolve(options.config)
-  const scope = Scope.makeUnsafe()
-  return yield* Effect.mapError(Link.open(transport, scope), transportFailed).pipe(
-    Effect.flatMap((link) => exchange(link, options, config, desk)),
-    Effect.flatMap(Stream.make),
-    Effect.onExit((exit) => Exit.isFailure(exit) ? Scope.close(scope, exit) : Effect.void)
-  )
-})
+  reception: Reception<R>,
+  context: Context.Context<R>,
+  scope: Scope.Scope
+): Effect.Effect<WebSocketStream["Service"], WebSocketError.HandshakeError> =>
+  Link.using(transport, (link) =>
+    new Upgrade(link, reception, context).run.pipe(
+      Effect.catch(({ cause, refusal }) => {
+        const failed = Effect.failCause(cause)
+        return refusal === undefined
+          ? failed
+          : Effect.andThen(Declining.refuse(link, refusal, reception.config), failed)
+      }),
+      Effect.flatMap((options) => Stream.start(options, context, scope))
+    )).pipe(
+      Effect.mapError((error) => isTransportError(error) ? transportFailed(error) : error)
+    )
 
-const exchange = Effect.fnUntraced(function*<R>(
-  link: Link.Link,
-  options: AcceptOptions<R>,
-  config: WebSocketConfig.WebSocketConfig,
-  desk: Desk
-) {
-  const offer = yield* Compression.offer(options.permessageDeflate)
-  const agreed = agree(link, options, offer, config, desk)
-  const { acceptance, compression, extensions, leftover, request, response } = yield* desk.handshaking(agreed).pipe(
-    Effect.tapError(({ refusal }) => refusal === undefined ? Effect.void : Declining.refuse(link, refusal, config)),
-    Effect.catch(({ cause }) => Effect.failCause(cause))
-  )
-  const subprotocol = HttpHead.values(response.headers, "sec-websocket-protocol")[0]
-  const { peerAddress } = link
-  return {
-    role: "server" as const,
-    link,
-    handshake: { request: request.head, response, subprotocol, extensions, peerAddress },
-    config: WebSocketConfig.override(config, acceptance.config),
-    compression,
-    leftover
+/** One opening handshake, which ends in time and when the server drains. */
+class Upgrade<R> {
+  readonly #link: Link.Link
+  readonly #reception: Reception<R>
+  readonly #context: Context.Context<R>
+  #responding = false
+
+  constructor(link: Link.Link, reception: Reception<R>, context: Context.Context<R>) {
+    this.#link = link
+    this.#reception = reception
+    this.#context = context
   }
-})
 
-// Once the response is on its way nothing else can be answered.
-const agree = <R>(
-  link: Link.Link,
-  options: AcceptOptions<R>,
-  offer: Compression.Offer | undefined,
-  config: WebSocketConfig.WebSocketConfig,
-  desk: Desk
-) => {
-  const timeout = config.handshakeTimeout
-  let responding = false
-  const decided = Effect.flatMap(
-    readRequest(link, options, config),
-    ({ leftover, request }) =>
-      Effect.map(Accepting.decide(request, options, offer), (decision) => ({ ...decision, request, leftover }))
-  )
-  return Effect.raceFirst(decided, desk.drained).pipe(
-    Effect.tap(() => desk.admit),
-    Effect.tap(({ response }) => {
-      responding = true
-      return Accepting.respond(link, response)
-    }),
-    Effect.timeoutOrElse({ duration: timeout, orElse: () => Effect.fail(Declining.slow(timeout, responding)) })
-  )
+  /** In a fiber of its own, which the deadline or the drain interrupts. */
+  get run(): Effect.Effect<Driver.Options, Declining.Declined> {
+    return Effect.callback((resume) => {
+      const { config, desk } = this.#reception
+      // Once the response is on its way nothing else can be answered.
+      const onDrain = () => this.#responding ? undefined : stop(desk.declined)
+      if (!desk.beginHandshake(onDrain)) return resume(desk.declined)
+      const fiber = Effect.runForkWith(this.#context)(this.#decided)
+      const alarm = new Alarm(deadlinesOf(Context.get(this.#context, Clock.Clock)), this.#context)
+      const end = () => {
+        desk.endHandshake(onDrain)
+        alarm.clear()
+      }
+      const stop = (declined: Effect.Effect<never, Declining.Declined>) => {
+        forget()
+        end()
+        resume(Effect.andThen(Fiber.interrupt(fiber), declined))
+      }
+      const forget = fiber.addObserver((exit) => {
+        end()
+        resume(exit)
+      })
+      if (fiber.pollUnsafe() !== undefined) return
+      const timeout = config.handshakeTimeout
+      alarm.set(Duration.toMillis(timeout), () => stop(Effect.fail(Declining.slow(timeout, this.#responding))))
+      return Effect.suspend(() => {
+        forget()
+        end()
+        return Fiber.interrupt(fiber)
+      })
+    })
+  }
+
+  get #decided(): Effect.Effect<Driver.Options, Declining.Declined, R> {
+    const { config, offer, options } = this.#reception
+    return Effect.flatMap(
+      readRequest(this.#link, options, config),
+      ({ leftover, request }) =>
+        Effect.flatMap(Accepting.decide(request, options, offer), (decision) => this.#respond(request, leftover, decision))
+    )
+  }
+
+  #respond(
+    request: UpgradeRequest,
+    leftover: Uint8Array,
+    { acceptance, compression, extensions, response }: Accepting.Decision
+  ): Effect.Effect<Driver.Options, Declining.Declined> {
+    const { config, desk } = this.#reception
+    if (!desk.admitUnsafe()) return desk.declined
+    this.#responding = true
+    const subprotocol = HttpHead.values(response.headers, "sec-websocket-protocol")[0]
+    const responded = Effect.as(Accepting.respond(this.#link, response), {
+      role: "server" as const,
+      link: this.#link,
+      handshake: { request: request.head, response, subprotocol, extensions, peerAddress: this.#link.peerAddress },
+      config: acceptance.config === undefined ? config : WebSocketConfig.override(config, acceptance.config),
+      compression,
+      leftover,
+      onEnd: desk.leave
+    })
+    return Effect.onError(responded, () => Effect.sync(desk.leave))
+  }
 }
 
 const readRequest = <R>(
@@ -280,49 +338,76 @@ export const make: <R = never>(
 ) => Effect.Effect<WebSocketServer["Service"], never, TransportServer | R> = Effect.fnUntraced(
   function*<R>(options: AcceptOptions<R> = {}) {
     const transports = yield* TransportServer
-    const config = yield* WebSocketConfig.resolve(options.config)
     const context = Context.omit(Scope.Scope)(yield* Effect.context<R>()) as Context.Context<R>
     const desks = new Set<Desk>()
     return WebSocketServer.of({
       address: transports.address,
       run: (handler) =>
-        Effect.acquireUseRelease(
-          Effect.sync(() => {
-            const desk = new Desk(config)
-            desks.add(desk)
-            return desk
-          }),
-          (desk) =>
-            runOn(transports, desk, config, (transport) => serveOne(transport, desk, options, context, handler)),
-          (desk) => Effect.sync(() => desks.delete(desk))
-        ),
+        Effect.contextWith((own: Context.Context<never>) => {
+          const merged = Context.merge(own, context)
+          return Effect.acquireUseRelease(
+            Effect.map(Effect.provideContext(makeReception(options, makeDesk), merged), (reception) => {
+              desks.add(reception.desk)
+              return reception
+            }),
+            (reception) => runOn(transports, reception, (transport) => serveOne(transport, reception, merged, handler)),
+            ({ desk }) => Effect.sync(() => desks.delete(desk))
+          )
+        }),
       connections: Effect.sync(() => Array.from(desks).reduce((sum, { connections }) => sum + connections, 0))
     })
   }
 )
 
+const makeDesk = (config: WebSocketConfig.WebSocketConfig) => new Desk(config)
+
+/** What is held of a connection while its handler runs. */
+interface Visit {
+  readonly desk: Desk
+  readonly scope: Scope.Closeable
+  stream: WebSocketStream["Service"] | undefined
+}
+
 const serveOne = <E, R, R2>(
   transport: Connection,
-  desk: Desk,
-  options: AcceptOptions<R2>,
+  reception: Reception<R2>,
   context: Context.Context<R2>,
   handler: Effect.Effect<unknown, E, R>
-): Effect.Effect<void, never, Exclude<R, WebSocketStream | Scope.Scope>> => {
-  const handshake = Effect.provideContext(acceptConnection(transport, options, desk), context)
-  const connection = Effect.matchEffect(handshake, {
-    onFailure: (error) => Effect.logDebug("WebSocket handshake failed", error),
-    onSuccess: (stream) => desk.handling(stream, Effect.provideService(handler, WebSocketStream, stream))
-  })
-  return desk.serving(
-    Effect.catchCause(Effect.asVoid(Effect.scoped(connection)), Logging.failure)
-  ) as Effect.Effect<void, never, Exclude<R, WebSocketStream | Scope.Scope>>
+): Effect.Effect<void, never, Exclude<R, WebSocketStream | Scope.Scope>> =>
+  Effect.suspend(() => {
+    const { desk } = reception
+    const visit: Visit = { desk, scope: Scope.makeUnsafe(), stream: undefined }
+    desk.arrive()
+    const served = Effect.matchEffect(acceptConnection(transport, reception, context, visit.scope), {
+      onFailure: (error) => Effect.logDebug("WebSocket handshake failed", error),
+      onSuccess: (stream) => handle(visit, stream, handler)
+    })
+    return Effect.catchCause(Effect.onExit(served, leaving(visit)), Logging.failure)
+  }) as Effect.Effect<void, never, Exclude<R, WebSocketStream | Scope.Scope>>
+
+const handle = <E, R>(
+  visit: Visit,
+  stream: WebSocketStream["Service"],
+  handler: Effect.Effect<unknown, E, R>
+): Effect.Effect<unknown, E, Exclude<R, WebSocketStream | Scope.Scope>> => {
+  visit.stream = stream
+  const provide = (own: Context.Context<never>) =>
+    Context.add(Context.add(own, Scope.Scope, visit.scope), WebSocketStream, stream) as Context.Context<R>
+  const handled = Effect.updateContext(handler, provide)
+  const first = visit.desk.handle(stream)
+  return first === undefined ? handled : Effect.andThen(first, handled)
+}
+
+const leaving = (visit: Visit) => (exit: Exit.Exit<unknown, unknown>): Effect.Effect<void> => {
+  const { desk, scope, stream } = visit
+  if (stream !== undefined) desk.handled(stream)
+  return Effect.ensuring(Scope.close(scope, exit), Effect.sync(() => desk.depart()))
 }
 
 // The transports go on while the server drains, so that latecomers are told.
-const runOn = <R>(
+const runOn = <R, R2>(
   transports: TransportServer["Service"],
-  desk: Desk,
-  config: WebSocketConfig.WebSocketConfig,
+  { config, desk }: Reception<R2>,
   serve: (transport: Connection) => Effect.Effect<void, never, R>
 ): Effect.Effect<never, TransportServerError, R> =>
   Effect.uninterruptibleMask((restore) =>

@@ -15,9 +15,10 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Transport from "../Transport.ts"
+import type { WebSocketConfig } from "../WebSocketConfig.ts"
 import * as WebSocketError from "../WebSocketError.ts"
 import type { State } from "../WebSocketStream.ts"
-import type { Alarm } from "./deadlines.ts"
+import { Alarm, type Deadlines } from "./deadlines.ts"
 import type { Inbox } from "./inbox.ts"
 import type { Link } from "./link.ts"
 import type { Liveness } from "./liveness.ts"
@@ -25,23 +26,25 @@ import type { Outbox } from "./outbox.ts"
 import type { Pings } from "./pings.ts"
 
 /**
- * What comes to its end.
+ * The connection that comes to its end.
  *
  * @internal
  */
 export interface Parts {
   readonly role: "client" | "server"
-  readonly closeTimeout: Duration.Input
+  readonly config: WebSocketConfig
   readonly context: Context.Context<never>
+  readonly deadlines: Deadlines
   readonly link: Link
   readonly connection: Connection
   readonly inbox: Inbox
   readonly outbox: Outbox
   readonly pings: Pings
   readonly liveness: Liveness
-  readonly alarm: Alarm
   /** Reading may go on, where it waits for room. */
   readonly onRoom: () => void
+  /** The state has changed. */
+  readonly onState: (state: State) => void
 }
 
 /**
@@ -54,8 +57,8 @@ export class Closing {
   readonly closed = Deferred.makeUnsafe<WebSocketError.CloseStatus>()
 
   readonly #parts: Parts
-  readonly #closeTimeout: number
-  readonly #watchers = new Set<(state: State) => void>()
+  #watchers: Set<(state: State) => void> | undefined
+  #alarm: Alarm | undefined
   #initiator: WebSocketError.CloseStatus["initiator"] = "transport"
   /** What ended the connection, where it was not a Close frame. The first cause stays. */
   #failure: WebSocketError.ReadError | undefined
@@ -68,7 +71,6 @@ export class Closing {
 
   constructor(parts: Parts) {
     this.#parts = parts
-    this.#closeTimeout = Duration.toMillis(parts.closeTimeout)
   }
 
   /** Whether what arrives is still for readers. */
@@ -88,8 +90,9 @@ export class Closing {
   /** Calls `watcher` with the state now and whenever it changes. */
   watch(watcher: (state: State) => void): () => void {
     watcher(this.state)
-    this.#watchers.add(watcher)
-    return () => this.#watchers.delete(watcher)
+    const watchers = this.#watchers ??= new Set()
+    watchers.add(watcher)
+    return () => watchers.delete(watcher)
   }
 
   /** Begins the closing handshake, section 7.1.2. */
@@ -158,16 +161,22 @@ export class Closing {
   #leaveOpen(): void {
     if (this.state !== "Open") return
     this.#parts.liveness.stop()
-    this.#parts.alarm.set(this.#closeTimeout, () => this.#finish("abort"))
+    this.#limitWait()
     this.#setState("Closing")
     this.#parts.onRoom()
+  }
+
+  #limitWait(): void {
+    const { config, context, deadlines } = this.#parts
+    this.#alarm ??= new Alarm(deadlines, context)
+    this.#alarm.set(Duration.toMillis(config.closeTimeout), () => this.#finish("abort"))
   }
 
   // Section 7.1.1: the server ends its side first, the client waits for that.
   #endTransport(): void {
     if (this.#peerEnded || this.#ownClose === "lost") return this.#finish("release")
-    const { alarm, link, role } = this.#parts
-    alarm.set(this.#closeTimeout, () => this.#finish("abort"))
+    const { link, role } = this.#parts
+    this.#limitWait()
     if (role === "server" || this.#failure !== undefined) this.#fork(link.halfClose)
     this.#settle()
   }
@@ -175,12 +184,12 @@ export class Closing {
   // The end is known: from here on it is the same for everyone.
   #settle(): void {
     const status = this.#status ??= this.#makeStatus()
-    const { inbox, onRoom, pings } = this.#parts
+    const { inbox, pings } = this.#parts
     inbox.fail(
       this.#failure ?? new WebSocketError.ReadError({ reason: new WebSocketError.ConnectionClosed({ status }) })
     )
     pings.end()
-    onRoom()
+    this.#parts.onRoom()
   }
 
   #makeStatus(): WebSocketError.CloseStatus {
@@ -199,9 +208,9 @@ export class Closing {
   #finish(how: "release" | "abort"): void {
     if (this.#finishing) return
     this.#finishing = true
-    const { alarm, connection, link, outbox } = this.#parts
+    const { connection, link, outbox } = this.#parts
     const status = this.#status ??= this.#makeStatus()
-    alarm.clear()
+    this.#alarm?.clear()
     connection.end()
     // All that waits is told, and whoever is may use the stream at once: the state is settled before.
     outbox.end()
@@ -219,6 +228,7 @@ export class Closing {
 
   #setState(state: State): void {
     this.state = state
-    for (const watcher of this.#watchers) watcher(state)
+    this.#parts.onState(state)
+    for (const watcher of this.#watchers ?? []) watcher(state)
   }
 }

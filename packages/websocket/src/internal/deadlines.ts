@@ -20,7 +20,7 @@ import type * as Fiber from "effect/Fiber"
  * @internal
  */
 export interface Deadline {
-  readonly at: number
+  at: number
   readonly run: () => void
   /** Place in the heap, -1 outside. */
   index: number
@@ -56,11 +56,18 @@ export class Deadlines {
    * sleeping fiber runs in.
    */
   schedule(delay: number, run: () => void, context: Context.Context<never>): Deadline {
-    const deadline: Deadline = { at: this.now + Math.max(1, delay), run, index: this.#heap.length }
+    const deadline: Deadline = { at: 0, run, index: -1 }
+    this.add(deadline, delay, context)
+    return deadline
+  }
+
+  /** As `schedule`, for a deadline that is nowhere scheduled. */
+  add(deadline: Deadline, delay: number, context: Context.Context<never>): void {
+    deadline.at = this.now + Math.max(1, delay)
+    deadline.index = this.#heap.length
     this.#heap.push(deadline)
     this.#up(deadline.index)
     this.#sleep(context)
-    return deadline
   }
 
   cancel(deadline: Deadline, context: Context.Context<never>): void {
@@ -166,10 +173,12 @@ export const deadlinesOf = (clock: Clock.Clock): Deadlines => {
  *
  * @internal
  */
-export class Alarm {
+export class Alarm implements Deadline {
+  at = 0
+  index = -1
   readonly #deadlines: Deadlines
   readonly #context: Context.Context<never>
-  #deadline: Deadline | undefined
+  #ring: (() => void) | undefined
 
   constructor(deadlines: Deadlines, context: Context.Context<never>) {
     this.#deadlines = deadlines
@@ -178,22 +187,26 @@ export class Alarm {
 
   /** Milliseconds until it goes off, `undefined` where it is not set. */
   get left(): number | undefined {
-    return this.#deadline === undefined ? undefined : this.#deadline.at - this.#deadlines.now
+    return this.#ring === undefined ? undefined : this.at - this.#deadlines.now
   }
 
-  /** Runs `run` after `delay` milliseconds and not what was set before; never where `delay` is infinite. */
-  set(delay: number, run: () => void): void {
+  /** Runs `ring` after `delay` milliseconds and not what was set before; never where `delay` is infinite. */
+  set(delay: number, ring: () => void): void {
     this.clear()
     if (delay === Infinity) return
-    const goOff = () => {
-      this.#deadline = undefined
-      run()
-    }
-    this.#deadline = this.#deadlines.schedule(delay, goOff, this.#context)
+    this.#ring = ring
+    this.#deadlines.add(this, delay, this.#context)
   }
 
   clear(): void {
-    if (this.#deadline !== undefined) this.#deadlines.cancel(this.#deadline, this.#context)
-    this.#deadline = undefined
+    this.#ring = undefined
+    this.#deadlines.cancel(this, this.#context)
+  }
+
+  /** For the deadlines to call. */
+  run(): void {
+    const ring = this.#ring
+    this.#ring = undefined
+    ring?.()
   }
 }

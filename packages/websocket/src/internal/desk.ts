@@ -27,16 +27,18 @@ export class Desk {
   connections = 0
   readonly #draining = Deferred.makeUnsafe<void>()
   readonly #streams = new Set<WebSocketStream["Service"]>()
+  readonly #waiting = new Set<() => void>()
   readonly #config: WebSocketConfig
   #handshakes = 0
   #serving = 0
 
   constructor(config: WebSocketConfig) {
     this.#config = config
-    this.drained = Effect.andThen(Deferred.await(this.#draining), this.#declined)
+    this.drained = Effect.andThen(Deferred.await(this.#draining), this.declined)
   }
 
-  get #declined(): Effect.Effect<never, Declined> {
+  /** Why nobody is let in. */
+  get declined(): Effect.Effect<never, Declined> {
     return Effect.suspend(() => {
       const { drainRetryAfter } = this.#config
       if (!this.#isDraining || drainRetryAfter === "off") return Effect.fail(full)
@@ -44,67 +46,102 @@ export class Desk {
     })
   }
 
+  /** Takes the place of a connection, if there is one. */
+  admitUnsafe(): boolean {
+    if (this.#isFull) return false
+    this.connections++
+    return true
+  }
+
+  /** Gives it back. */
+  readonly leave = (): void => {
+    this.connections--
+  }
+
   /** Takes the place of a connection for as long as the scope is open. */
   readonly admit: Effect.Effect<void, Declined, Scope.Scope> = Effect.acquireRelease(
-    Effect.suspend(() => {
-      if (this.#isFull) return this.#declined
-      this.connections++
-      return Effect.void
-    }),
-    () => Effect.sync(() => this.connections--)
+    Effect.suspend(() => this.admitUnsafe() ? Effect.void : this.declined),
+    () => Effect.sync(this.leave)
   )
+
+  /** Begins a handshake where there is room for one, and for the connection it may give; `onDrain` is called meanwhile. */
+  beginHandshake(onDrain: () => void): boolean {
+    if (this.#isFull || this.#handshakes >= this.#config.maxHandshakes) return false
+    this.#handshakes++
+    this.#waiting.add(onDrain)
+    return true
+  }
+
+  endHandshake(onDrain: () => void): void {
+    this.#handshakes--
+    this.#waiting.delete(onDrain)
+  }
 
   /** Runs a handshake where there is room for one, and for the connection it may give. */
   handshaking<A, R>(handshake: Effect.Effect<A, Declined, R>): Effect.Effect<A, Declined, R> {
     return Effect.suspend(() => {
-      if (this.#isFull || this.#handshakes >= this.#config.maxHandshakes) return this.#declined
-      this.#handshakes++
-      return Effect.ensuring(handshake, Effect.sync(() => this.#handshakes--))
+      const onDrain = () => {}
+      return this.beginHandshake(onDrain)
+        ? Effect.ensuring(handshake, Effect.sync(() => this.endHandshake(onDrain)))
+        : this.declined
     })
+  }
+
+  /** Begins to serve a transport. */
+  arrive(): void {
+    if (this.#serving++ === 0) this.idle.closeUnsafe()
+  }
+
+  /** Has served it, to its very end. */
+  depart(): void {
+    if (--this.#serving === 0) this.idle.openUnsafe()
   }
 
   /** Serves a transport, to its very end. */
   serving<A, E, R>(serve: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> {
     return Effect.suspend(() => {
-      this.#enter()
-      return Effect.ensuring(serve, Effect.sync(() => this.#leave()))
+      this.arrive()
+      return Effect.ensuring(serve, Effect.sync(() => this.depart()))
     })
+  }
+
+  /** The handler of a stream begins. Gives what is to be done first, if anything: the server may drain by now. */
+  handle(stream: WebSocketStream["Service"]): Effect.Effect<void> | undefined {
+    this.#streams.add(stream)
+    return this.#isDraining ? this.#goAway([stream]) : undefined
+  }
+
+  /** The handler has ended. */
+  handled(stream: WebSocketStream["Service"]): void {
+    this.#streams.delete(stream)
   }
 
   /** Runs the handler of a stream, which is told when the server drains. */
   handling<A, E, R>(stream: WebSocketStream["Service"], handler: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> {
     return Effect.suspend(() => {
-      this.#streams.add(stream)
-      const handled = Effect.ensuring(handler, Effect.sync(() => this.#streams.delete(stream)))
-      return this.#isDraining ? Effect.andThen(this.#goAway([stream]), handled) : handled
+      const first = this.handle(stream)
+      const handled = Effect.ensuring(handler, Effect.sync(() => this.handled(stream)))
+      return first === undefined ? handled : Effect.andThen(first, handled)
     })
   }
 
   /** Both of these, for a stream whose handler ends with the scope. */
   attend(stream: WebSocketStream["Service"]): Effect.Effect<void, never, Scope.Scope> {
     const enter = Effect.suspend(() => {
-      this.#enter()
-      this.#streams.add(stream)
-      return this.#isDraining ? this.#goAway([stream]) : Effect.void
+      this.arrive()
+      return this.handle(stream) ?? Effect.void
     })
     return Effect.acquireRelease(enter, () =>
       Effect.sync(() => {
-        this.#streams.delete(stream)
-        this.#leave()
+        this.handled(stream)
+        this.depart()
       }))
-  }
-
-  #enter(): void {
-    if (this.#serving++ === 0) this.idle.closeUnsafe()
-  }
-
-  #leave(): void {
-    if (--this.#serving === 0) this.idle.openUnsafe()
   }
 
   /** Lets nobody in any more and tells every peer. */
   readonly drain: Effect.Effect<void> = Effect.suspend(() => {
     Deferred.doneUnsafe(this.#draining, Exit.void)
+    Array.from(this.#waiting).forEach((onDrain) => onDrain())
     return this.#goAway(Array.from(this.#streams))
   })
 

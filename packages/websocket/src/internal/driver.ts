@@ -11,13 +11,15 @@ import * as ProtocolError from "@effect-websocket/protocol/ProtocolError"
 import type { NonEmptyReadonlyArray } from "effect/Array"
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
-import type * as Context from "effect/Context"
+import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import type * as Fiber from "effect/Fiber"
 import * as Metric from "effect/Metric"
 import * as Result from "effect/Result"
-import type * as Scope from "effect/Scope"
+import * as Scope from "effect/Scope"
 import * as Entropy from "../Entropy.ts"
 import * as Transport from "../Transport.ts"
 import type { WebSocketConfig } from "../WebSocketConfig.ts"
@@ -46,6 +48,8 @@ export interface Options {
   readonly leftover: Uint8Array
   /** What was agreed about compression, if anything. */
   readonly compression?: Compression | undefined
+  /** Called when the scope has let go of the connection. */
+  readonly onEnd?: (() => void) | undefined
 }
 
 const violationReason = (error: ProtocolError.ProtocolError): WebSocketError.ReadError["reason"] => {
@@ -84,12 +88,6 @@ const transportError = (cause: Cause.Cause<Transport.TransportError>): Transport
     () => Transport.readFailed(Cause.squash(cause))
   )
 
-const makeConnection = ({ config, role }: Options, entropy: Entropy.Entropy, contexts?: Contexts): Connection => {
-  const { maxFragments, maxMessageSize } = config
-  const maskingKey = entropy.uint32Unsafe
-  return new Connection({ role, maskingKey, maxMessageSize, maxFragments, deflate: contexts?.messages })
-}
-
 /**
  * One connection at work.
  *
@@ -100,97 +98,89 @@ export class Driver {
   readonly handshake: Handshake
   readonly config: WebSocketConfig
   readonly context: Context.Context<never>
+  readonly deadlines: Deadlines
+  readonly link: Link
+  readonly connection: Connection
   readonly inbox: Inbox
   readonly outbox: Outbox
   readonly pings: Pings
+  readonly liveness: Liveness
   /** Shortest message that is compressed, in bytes; `undefined` where none is. */
   readonly compressFrom: number | undefined
   /** Window of the messages that this side compresses, base-2 logarithm of its bytes; 0 where none is compressed. */
   readonly sendWindowBits: number
+  /** Who writes messages, to be told when no more can be sent. */
+  writing: { readonly onClosing: () => void } | undefined
 
-  readonly #link: Link
-  readonly #connection: Connection
-  readonly #liveness: Liveness
   readonly #closing: Closing
   readonly #contexts: Contexts | undefined
-  readonly #watchers = new Set<(frame: ControlFrame) => void>()
+  #watchers: Set<(frame: ControlFrame) => void> | undefined
   /** Lets the reading fiber go on that waits for room in the inbox. */
   #room: (() => void) | undefined
 
   constructor(options: Options, entropy: Entropy.Entropy, context: Context.Context<never>, clock: Clock.Clock) {
     const { compression, config, handshake, link, role } = options
-    const deadlines = deadlinesOf(clock)
     this.role = role
     this.handshake = handshake
     this.config = config
     this.context = context
-    this.#link = link
+    this.deadlines = deadlinesOf(clock)
+    this.link = link
     this.compressFrom = compression && (compression.options.threshold ?? defaultThreshold)
     this.sendWindowBits = compression === undefined ? 0 : directionFrom(role, compression.agreement).windowBits
     this.#contexts = compression &&
-      new Contexts(role, config, compression, new Alarm(deadlines, context))
-    this.#connection = makeConnection(options, entropy, this.#contexts)
-    this.inbox = new Inbox(config.readBuffer, () => this.#onRoom())
-    this.outbox = this.#makeOutbox()
-    this.pings = this.#makePings(clock)
-    this.#liveness = this.#makeLiveness(deadlines)
-    this.#closing = this.#makeClosing(deadlines)
-    this.onEnd(() => this.#contexts?.stop())
-  }
-
-  #makeOutbox(): Outbox {
-    return new Outbox(this.#connection, this.#link.writer, this.config.fragmentSize, {
-      onCloseSent: () => this.#closing.onCloseSent(),
-      onFailure: (error) => this.#closing.onWriteFailed(error),
-      closedError: () => this.closedError(),
-      onCompressed: () => this.#contexts?.use(),
-      runFork: Effect.runForkWith(this.context)
-    })
-  }
-
-  #makePings(clock: Clock.Clock): Pings {
-    const fork = Effect.runForkWith(this.context)
-    return new Pings(
-      this.outbox,
-      clock,
-      () => this.closedError(),
-      (duration) => fork(Metric.update(pingRoundTrip, duration))
-    )
-  }
-
-  #makeLiveness(deadlines: Deadlines): Liveness {
-    const { config, context, pings, role } = this
-    return new Liveness({
+      new Contexts(role, config, compression, new Alarm(this.deadlines, context))
+    this.connection = new Connection({
       role,
-      config,
-      deadlines,
-      context,
-      pings,
-      fail: (reason, frame) => this.#closing.fail(reason, frame)
+      maskingKey: entropy.uint32Unsafe,
+      maxMessageSize: config.maxMessageSize,
+      maxFragments: config.maxFragments,
+      deflate: this.#contexts?.messages
     })
+    this.inbox = new Inbox(config.readBuffer, () => this.onRoom())
+    this.outbox = new Outbox(this.connection, link.writer, config.fragmentSize, this)
+    this.pings = new Pings(this.outbox, clock, this)
+    this.liveness = new Liveness(this)
+    this.#closing = new Closing(this)
   }
 
-  #makeClosing(deadlines: Deadlines): Closing {
-    const { config, context, inbox, outbox, pings, role } = this
-    return new Closing({
-      role,
-      closeTimeout: config.closeTimeout,
-      context,
-      link: this.#link,
-      connection: this.#connection,
-      inbox,
-      outbox,
-      pings,
-      liveness: this.#liveness,
-      alarm: new Alarm(deadlines, context),
-      onRoom: () => this.#onRoom()
-    })
+  /** The transport has accepted the Close frame. */
+  onCloseSent(): void {
+    this.#closing.onCloseSent()
+  }
+
+  /** The transport has failed. */
+  onFailure(error: Transport.TransportError): void {
+    this.#closing.onWriteFailed(error)
+  }
+
+  /** A message was compressed, or a part of one. */
+  onCompressed(): void {
+    this.#contexts?.use()
+  }
+
+  onRoundTrip(duration: Duration.Duration): void {
+    this.runFork(Metric.update(pingRoundTrip, duration))
+  }
+
+  onState(state: State): void {
+    if (state !== "Open") this.writing?.onClosing()
+    if (state === "Closed") this.#contexts?.stop()
+  }
+
+  /** The peer has broken a rule, or is late. */
+  fail(reason: WebSocketError.ReadError["reason"], frame: CloseCode.CloseFrame): void {
+    this.#closing.fail(reason, frame)
+  }
+
+  runFork<A, E>(effect: Effect.Effect<A, E>): Fiber.Fiber<A, E> {
+    return Effect.runForkWith(this.context)(effect)
   }
 
   /** Starts to read and to keep time. */
   start(leftover: Uint8Array): void {
-    this.#liveness.start()
-    Effect.runForkWith(this.context)(this.#read(leftover))
+    this.liveness.start()
+    this.runFork(this.#read(leftover))
   }
 
   get state(): State {
@@ -225,10 +215,11 @@ export class Driver {
   }
 
   watch(watcher: (frame: ControlFrame) => void, end: () => void): () => void {
-    this.#watchers.add(watcher)
+    const watchers = this.#watchers ??= new Set()
+    watchers.add(watcher)
     const forget = this.onEnd(end)
     return () => {
-      this.#watchers.delete(watcher)
+      watchers.delete(watcher)
       forget()
     }
   }
@@ -239,7 +230,7 @@ export class Driver {
 
   #read(leftover: Uint8Array): Effect.Effect<void> {
     const loop: Effect.Effect<never, Transport.TransportError> = Effect.flatMap(
-      this.#link.pull,
+      this.link.pull,
       (chunks) => Effect.flatMap(this.#takeChunks(chunks, 0), () => loop)
     )
     const first = leftover.length === 0 ? Effect.void : this.#takeChunks([leftover], 0)
@@ -251,7 +242,7 @@ export class Driver {
 
   #takeChunks(chunks: NonEmptyReadonlyArray<Uint8Array>, from: number): Effect.Effect<void> {
     return Effect.suspend(() => {
-      this.#liveness.heard()
+      this.liveness.heard()
       for (let i = from; i < chunks.length; i++) {
         if (this.#full) return Effect.andThen(this.#awaitRoom, this.#takeChunks(chunks, i))
         const chunk = chunks[i]!
@@ -281,17 +272,20 @@ export class Driver {
     return this.state === "Open" || this.inbox.bytes >= this.config.maxMessageSize
   }
 
-  readonly #awaitRoom: Effect.Effect<void> = Effect.callback<void>((resume) => {
-    if (!this.#full) return resume(Effect.void)
-    this.#liveness.pause()
-    this.#room = () => {
-      this.#liveness.resume()
-      // In a later turn: nothing may run inside the read that makes the room.
-      resume(Effect.yieldNow)
-    }
-  })
+  get #awaitRoom(): Effect.Effect<void> {
+    return Effect.callback<void>((resume) => {
+      if (!this.#full) return resume(Effect.void)
+      this.liveness.pause()
+      this.#room = () => {
+        this.liveness.resume()
+        // In a later turn: nothing may run inside the read that makes the room.
+        resume(Effect.yieldNow)
+      }
+    })
+  }
 
-  #onRoom(): void {
+  /** Reading may go on, where it waits for room. */
+  onRoom(): void {
     if (this.#room === undefined || this.#full) return
     const room = this.#room
     this.#room = undefined
@@ -299,14 +293,14 @@ export class Driver {
   }
 
   #receive(chunk: Uint8Array): void {
-    const { events } = this.#connection.receive(chunk)
+    const { events } = this.connection.receive(chunk)
     let ended = false
     for (const event of events) {
       ended ||= event._tag === "Part" && event.part.fin
       this.#onEvent(event)
     }
     if (ended) this.#contexts?.use()
-    this.#liveness.progress(this.#connection.receiving, ended)
+    this.liveness.progress(this.connection.receiving, ended)
     this.inbox.serve()
   }
 
@@ -332,7 +326,7 @@ export class Driver {
   }
 
   #notify(frame: ControlFrame): void {
-    for (const watcher of this.#watchers) watcher(frame)
+    for (const watcher of this.#watchers ?? []) watcher(frame)
   }
 }
 
@@ -342,20 +336,36 @@ export class Driver {
  *
  * @internal
  */
-export const make: (options: Options) => Effect.Effect<Driver, never, Scope.Scope> = Effect.fnUntraced(
-  function*(options) {
-    const context = yield* Effect.context<never>()
-    const clock = yield* Clock.Clock
-    const driver = new Driver(options, yield* Entropy.Entropy, context, clock)
-    yield* Effect.addFinalizer((exit) => {
-      driver.close(closeFrameOf(exit))
-      driver.inbox.discard()
-      return Deferred.await(driver.closed)
+export const start = (
+  options: Options,
+  context: Context.Context<never>,
+  scope: Scope.Scope
+): Effect.Effect<Driver> =>
+  Effect.suspend(() => {
+    const driver = new Driver(options, Context.get(context, Entropy.Entropy), context, Context.get(context, Clock.Clock))
+    return Effect.map(Scope.addFinalizerExit(scope, leaving(driver, options.onEnd)), () => {
+      driver.start(options.leftover)
+      return driver
     })
-    driver.start(options.leftover)
-    return driver
-  }
-)
+  })
+
+// Apart, so that a connection holds no more of how it began than this.
+const leaving = (driver: Driver, onEnd: (() => void) | undefined) => (exit: Exit.Exit<unknown, unknown>) => {
+  driver.close(closeFrameOf(exit))
+  driver.inbox.discard()
+  const closed = Deferred.await(driver.closed)
+  return onEnd === undefined ? closed : Effect.ensuring(closed, Effect.sync(onEnd))
+}
+
+/**
+ * As `start`, in the environment's scope.
+ *
+ * @internal
+ */
+export const make = (options: Options): Effect.Effect<Driver, never, Scope.Scope> =>
+  Effect.contextWith((context: Context.Context<Scope.Scope>) =>
+    start(options, context, Context.get(context, Scope.Scope))
+  )
 
 const closeFrameOf = (exit: Exit.Exit<unknown, unknown>): CloseCode.CloseFrame => ({
   code: Exit.isSuccess(exit) ? 1000 : Exit.hasInterrupts(exit) ? 1001 : 1011,

@@ -29,6 +29,35 @@ export interface Link {
   readonly abort: Effect.Effect<void>
 }
 
+// What is open already needs no scopes: its endpoint can do all that a link must.
+class OpenLink implements Link {
+  readonly writer: Transport.Endpoint
+
+  constructor(endpoint: Transport.Endpoint) {
+    this.writer = endpoint
+  }
+
+  get pull(): Link["pull"] {
+    return this.writer.pull
+  }
+
+  get peerAddress(): NetAddress.SocketAddress | undefined {
+    return this.writer.peerAddress
+  }
+
+  get halfClose(): Effect.Effect<void> {
+    return this.writer.end
+  }
+
+  get release(): Effect.Effect<void> {
+    return this.writer.close
+  }
+
+  get abort(): Effect.Effect<void> {
+    return Effect.andThen(Transport.destroy(this.writer), this.writer.close)
+  }
+}
+
 /**
  * Opens a transport in a scope of its own, which owns all there is to let go of.
  *
@@ -55,4 +84,24 @@ export const open = (
     )
     // The writer is that of the connection opened last: no other may open in between.
     return Effect.provideService(opened, Scheduler.PreventSchedulerYield, true)
+  })
+
+/**
+ * Gives the link of an accepted transport to `use`, whose success owns it from
+ * then on. Where it fails, all there is to let go of is let go of.
+ *
+ * @internal
+ */
+export const using = <A, E, R>(
+  transport: Transport.Connection,
+  use: (link: Link) => Effect.Effect<A, E, R>
+): Effect.Effect<A, E | Transport.TransportError, R> =>
+  Effect.suspend(() => {
+    const endpoint = Transport.endpointOf(transport)
+    if (endpoint !== undefined) return Effect.onError(use(new OpenLink(endpoint)), () => endpoint.close)
+    const scope = Scope.makeUnsafe()
+    return Effect.onError(
+      Effect.flatMap(open(transport, scope), use),
+      (cause) => Scope.close(scope, Exit.failCause(cause))
+    )
   })

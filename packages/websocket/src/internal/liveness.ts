@@ -12,15 +12,15 @@ import type * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import type { KeepAlive, WebSocketConfig } from "../WebSocketConfig.ts"
 import * as WebSocketError from "../WebSocketError.ts"
-import { Alarm, type Deadlines } from "./deadlines.ts"
+import type { Deadline, Deadlines } from "./deadlines.ts"
 import type { Pings } from "./pings.ts"
 
 /**
- * What liveness starts from.
+ * The connection that liveness watches.
  *
  * @internal
  */
-export interface Options {
+export interface Watched {
   readonly role: "client" | "server"
   readonly config: WebSocketConfig
   readonly deadlines: Deadlines
@@ -30,59 +30,64 @@ export interface Options {
   readonly fail: (reason: WebSocketError.ReadError["reason"], frame: CloseFrame) => void
 }
 
-const idleTimeoutOf = ({ config, role }: Options): number =>
-  Duration.toMillis(config.idleTimeout ?? (role === "server" ? Duration.seconds(300) : Duration.infinity))
+const idleTimeoutOf = ({ config, role }: Watched): number =>
+  Duration.toMillis(config.idleTimeout ?? (role === "server" ? serverIdleTimeout : Duration.infinity))
 
-const keepAliveOf = ({ config, role }: Options): KeepAlive | "off" =>
-  config.keepAlive ?? (role === "server" ? { interval: Duration.seconds(30), misses: 2 } : "off")
+const keepAliveOf = ({ config, role }: Watched): KeepAlive | "off" =>
+  config.keepAlive ?? (role === "server" ? serverKeepAlive : "off")
+
+const serverIdleTimeout = Duration.seconds(300)
+
+const serverKeepAlive: KeepAlive = { interval: Duration.seconds(30), misses: 2 }
 
 /**
- * The deadlines of one open connection.
+ * The deadlines of one open connection, which are one in the heap: the earliest
+ * of them, or an earlier time that turns out to be none.
  *
  * @internal
  */
-export class Liveness {
-  readonly #options: Options
-  readonly #idle: Alarm
-  readonly #keepAlive: Alarm
-  readonly #message: Alarm
+export class Liveness implements Deadline {
+  at = 0
+  index = -1
+  readonly #watched: Watched
   readonly #messageTimeout: number
   #heardAt: number
   /** Whether anything has arrived since the last keep-alive ping. */
   #heard = false
   #paused = false
   #stopped = false
+  #idleAt = Infinity
+  #pingAt = Infinity
+  /** Pings since anything arrived. */
+  #unanswered = 0
+  #messageAt = Infinity
   /** Milliseconds that the message had left when reading paused. */
   #messageLeft: number | undefined
 
-  constructor(options: Options) {
-    const { config, context, deadlines } = options
-    this.#options = options
-    this.#idle = new Alarm(deadlines, context)
-    this.#keepAlive = new Alarm(deadlines, context)
-    this.#message = new Alarm(deadlines, context)
-    this.#messageTimeout = Duration.toMillis(config.messageTimeout)
-    this.#heardAt = deadlines.now
+  constructor(watched: Watched) {
+    this.#watched = watched
+    this.#messageTimeout = Duration.toMillis(watched.config.messageTimeout)
+    this.#heardAt = watched.deadlines.now
   }
 
   start(): void {
-    const idle = idleTimeoutOf(this.#options)
-    const keepAlive = keepAliveOf(this.#options)
-    this.#watchIdle(idle, idle)
-    if (keepAlive !== "off") this.#watchKeepAlive(Duration.toMillis(keepAlive.interval), keepAlive.misses)
+    const { now } = this.#watched.deadlines
+    const keepAlive = keepAliveOf(this.#watched)
+    this.#idleAt = now + idleTimeoutOf(this.#watched)
+    if (keepAlive !== "off") this.#pingAt = now + Math.max(1, Duration.toMillis(keepAlive.interval))
+    this.#watch()
   }
 
   stop(): void {
     this.#stopped = true
-    this.#idle.clear()
-    this.#keepAlive.clear()
-    this.#message.clear()
+    this.#messageAt = Infinity
     this.#messageLeft = undefined
+    this.#watched.deadlines.cancel(this, this.#watched.context)
   }
 
   /** Something has arrived. */
   heard(): void {
-    this.#heardAt = this.#options.deadlines.now
+    this.#heardAt = this.#watched.deadlines.now
     this.#heard = true
   }
 
@@ -90,15 +95,15 @@ export class Liveness {
   progress(receiving: boolean, ended: boolean): void {
     // what was held back while the transport was not read may come behind the end
     if (this.#stopped || this.#messageTimeout === Infinity) return
-    if (ended) this.#message.clear()
-    if (receiving && this.#message.left === undefined) this.#watchMessage(this.#messageTimeout)
+    if (ended) this.#messageAt = Infinity
+    if (receiving && this.#messageAt === Infinity) this.#watchMessage(this.#messageTimeout)
   }
 
   /** The transport is not read from now on. */
   pause(): void {
     this.#paused = true
-    this.#messageLeft = this.#message.left
-    this.#message.clear()
+    if (this.#messageAt !== Infinity) this.#messageLeft = this.#messageAt - this.#watched.deadlines.now
+    this.#messageAt = Infinity
   }
 
   /** The transport is read again. */
@@ -109,34 +114,52 @@ export class Liveness {
     this.#messageLeft = undefined
   }
 
-  #watchIdle(timeout: number, delay: number): void {
-    this.#idle.set(delay, () => {
-      const rest = this.#paused ? timeout : this.#heardAt + timeout - this.#options.deadlines.now
-      if (rest > 0) return this.#watchIdle(timeout, rest)
-      this.#options.fail(new WebSocketError.IdleTimeout({ timeout }), { code: 1001, reason: "idle" })
-    })
+  /** For the deadlines to call. */
+  run(): void {
+    const { now } = this.#watched.deadlines
+    if (this.#messageAt <= now) this.#onMessageTimeout()
+    if (!this.#stopped && this.#idleAt <= now) this.#onIdle(now)
+    if (!this.#stopped && this.#pingAt <= now) this.#onPingTime(now)
+    if (!this.#stopped) this.#watch()
   }
 
-  #watchKeepAlive(interval: number, misses: number): void {
-    let unanswered = 0
-    const ping = () => {
-      if (this.#heard || this.#paused) unanswered = 0
-      if (unanswered >= Math.max(1, misses)) {
-        const reason = new WebSocketError.KeepAliveTimeout({ misses: unanswered })
-        return this.#options.fail(reason, { code: 1011, reason: "keep-alive timeout" })
-      }
-      this.#heard = false
-      unanswered++
-      this.#keepAlive.set(interval, ping)
-      this.#options.pings.sendUnattended()
-    }
-    this.#keepAlive.set(interval, ping)
+  #watch(): void {
+    const at = Math.min(this.#idleAt, this.#pingAt, this.#messageAt)
+    const { context, deadlines } = this.#watched
+    if (this.index >= 0 && this.at <= at) return
+    deadlines.cancel(this, context)
+    if (at !== Infinity) deadlines.add(this, at - deadlines.now, context)
   }
 
   #watchMessage(delay: number): void {
-    this.#message.set(delay, () => {
-      const reason = new WebSocketError.MessageTimeout({ timeout: this.#messageTimeout })
-      this.#options.fail(reason, { code: 1008, reason: "message timeout" })
-    })
+    if (this.#stopped) return
+    this.#messageAt = this.#watched.deadlines.now + Math.max(1, delay)
+    this.#watch()
+  }
+
+  #onMessageTimeout(): void {
+    this.#messageAt = Infinity
+    const reason = new WebSocketError.MessageTimeout({ timeout: this.#messageTimeout })
+    this.#watched.fail(reason, { code: 1008, reason: "message timeout" })
+  }
+
+  #onIdle(now: number): void {
+    const timeout = idleTimeoutOf(this.#watched)
+    this.#idleAt = this.#paused ? now + timeout : this.#heardAt + timeout
+    if (this.#idleAt > now) return
+    this.#watched.fail(new WebSocketError.IdleTimeout({ timeout }), { code: 1001, reason: "idle" })
+  }
+
+  #onPingTime(now: number): void {
+    const { interval, misses } = keepAliveOf(this.#watched) as KeepAlive
+    if (this.#heard || this.#paused) this.#unanswered = 0
+    if (this.#unanswered >= Math.max(1, misses)) {
+      const reason = new WebSocketError.KeepAliveTimeout({ misses: this.#unanswered })
+      return this.#watched.fail(reason, { code: 1011, reason: "keep-alive timeout" })
+    }
+    this.#heard = false
+    this.#unanswered++
+    this.#pingAt = now + Math.max(1, Duration.toMillis(interval))
+    this.#watched.pings.sendUnattended()
   }
 }

@@ -286,7 +286,7 @@ export class Outbox {
     while (!this.#busy && !this.#ended) {
       if (this.#close !== undefined) {
         if (this.#connection.sent !== undefined) return
-        this.#hand(this.#connection.sendClose(this.#close), this.#events.onCloseSent)
+        this.#hand(this.#connection.sendClose(this.#close), () => this.#events.onCloseSent())
       } else if (this.#pong !== undefined) {
         const payload = this.#pong
         this.#pong = undefined

@@ -16,6 +16,17 @@ interface Waiting {
   readonly done: (exit: Exit.Exit<Duration.Duration, WriteError>) => void
 }
 
+/**
+ * What pings tell their driver, and ask it.
+ *
+ * @internal
+ */
+export interface Events {
+  readonly onRoundTrip: (duration: Duration.Duration) => void
+  /** The error of writes once nothing more is sent. */
+  readonly closedError: () => WriteError
+}
+
 const equal = (left: Uint8Array, right: Uint8Array): boolean =>
   left.length === right.length && left.every((byte, index) => byte === right[index])
 
@@ -27,22 +38,15 @@ const equal = (left: Uint8Array, right: Uint8Array): boolean =>
 export class Pings {
   readonly #outbox: Outbox
   readonly #clock: Clock.Clock
-  readonly #closedError: () => WriteError
-  readonly #record: (roundTrip: Duration.Duration) => void
+  readonly #events: Events
   #waiting: Array<Waiting> = []
   #unattended: Waiting | undefined
   #count = 0
 
-  constructor(
-    outbox: Outbox,
-    clock: Clock.Clock,
-    closedError: () => WriteError,
-    record: (roundTrip: Duration.Duration) => void
-  ) {
-    this.#record = record
+  constructor(outbox: Outbox, clock: Clock.Clock, events: Events) {
+    this.#events = events
     this.#outbox = outbox
     this.#clock = clock
-    this.#closedError = closedError
   }
 
   send(payload: Uint8Array | undefined): Effect.Effect<Duration.Duration, WriteError> {
@@ -67,7 +71,7 @@ export class Pings {
     const now = this.#clock.monotonicTimeNanosUnsafe()
     for (const { done, sentAt } of this.#waiting.splice(0, this.#waiting.findLastIndex(isAnswered) + 1)) {
       const roundTrip = Duration.nanos(now - sentAt)
-      this.#record(roundTrip)
+      this.#events.onRoundTrip(roundTrip)
       done(Exit.succeed(roundTrip))
     }
   }
@@ -76,7 +80,7 @@ export class Pings {
   end(): void {
     const waiting = this.#waiting
     this.#waiting = []
-    for (const { done } of waiting) done(Exit.fail(this.#closedError()))
+    for (const { done } of waiting) done(Exit.fail(this.#events.closedError()))
   }
 
   // The time starts when the transport has accepted the frame.

@@ -6,6 +6,7 @@
 import * as CloseCode from "@effect-websocket/protocol/CloseCode"
 import { maxControlPayload } from "@effect-websocket/protocol/Frame"
 import * as Cause from "effect/Cause"
+import type * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import type * as Pull from "effect/Pull"
@@ -14,7 +15,7 @@ import type * as Scope from "effect/Scope"
 import * as Sink from "effect/Sink"
 import * as Stream from "effect/Stream"
 import * as WebSocketError from "../WebSocketError.ts"
-import * as WebSocketStream from "../WebSocketStream.ts"
+import type * as WebSocketStream from "../WebSocketStream.ts"
 import * as Driver from "./driver.ts"
 import type { Inbox } from "./inbox.ts"
 import type { Control } from "./outbox.ts"
@@ -41,52 +42,126 @@ const checkControl = <A>(
  *
  * @internal
  */
-export const make: (options: Driver.Options) => Effect.Effect<Service, never, Scope.Scope> = Effect.fnUntraced(
-  function*(options) {
-    return fromDriver(yield* Driver.make(options))
-  }
-)
+export const start = (
+  options: Driver.Options,
+  context: Context.Context<never>,
+  scope: Scope.Scope
+): Effect.Effect<Service> => Effect.map(Driver.start(options, context, scope), fromDriver)
 
-const drivers = new WeakMap<Service, Driver.Driver>()
+/**
+ * As `start`, in the environment's scope.
+ *
+ * @internal
+ */
+export const make = (options: Driver.Options): Effect.Effect<Service, never, Scope.Scope> =>
+  Effect.map(Driver.make(options), fromDriver)
 
 /**
  * The driver below a stream, for adapters; `undefined` where the stream is not made here.
  *
  * @internal
  */
-export const driverOf = (stream: Service): Driver.Driver | undefined => drivers.get(stream)
+export const driverOf = (stream: Service): Driver.Driver | undefined =>
+  stream instanceof Operations ? stream.driver : undefined
 
-const fromDriver = (driver: Driver.Driver): Service => {
-  const service = makeService(driver)
-  drivers.set(service, driver)
-  return service
-}
+const fromDriver = (driver: Driver.Driver): Service => new Operations(driver)
 
-const makeService = (driver: Driver.Driver): Service => {
-  const writing = new Writing(driver)
-  const { inbox } = driver
-  return WebSocketStream.WebSocketStream.of({
-    role: driver.role,
-    handshake: driver.handshake,
-    writeSome: (fin, payload, options) => writing.writeSome(fin, payload, options),
-    write: (message, options) => writing.write(message, options),
-    writeAll: (messages, options) => writing.writeAll(messages, options),
-    message: (type, options) => writing.message(type, options),
-    writeStream: (type, parts, options) => writing.writeStream(type, parts, options),
-    sink: (options) => Sink.forEachArray((messages) => writing.writeAll(messages, options)),
-    readSome: inbox.readSome,
-    read: inbox.read,
-    pull: inbox.pull,
-    messages: Stream.fromEffectRepeat(inbox.read),
-    messageStreams: makeMessageStreams(inbox),
-    ping: (payload) => checkControl(payload, driver.pings.send(payload)),
-    pong: (payload) => checkControl(payload, sendPong(driver, payload?.slice() ?? new Uint8Array(0))),
-    controlFrames: makeControlFrames(driver),
-    close: makeClose(driver) as Service["close"],
-    closed: Deferred.await(driver.closed),
-    state: Effect.sync(() => driver.state),
-    stateChanges: makeStateChanges(driver)
-  })
+/**
+ * Operations are made when somebody asks for them, since most connections use
+ * few, and an idle one holds what it has made. As of any service they may be
+ * taken off it and kept.
+ */
+class Operations implements Service {
+  readonly driver: Driver.Driver
+  readonly #writing: Writing
+  #write: Service["write"] | undefined
+  #writeAll: Service["writeAll"] | undefined
+  #writeSome: Service["writeSome"] | undefined
+
+  constructor(driver: Driver.Driver) {
+    this.driver = driver
+    this.#writing = new Writing(driver)
+  }
+
+  get role() {
+    return this.driver.role
+  }
+
+  get handshake() {
+    return this.driver.handshake
+  }
+
+  get writeSome(): Service["writeSome"] {
+    return this.#writeSome ??= (fin, payload, options) => this.#writing.writeSome(fin, payload, options)
+  }
+
+  get write(): Service["write"] {
+    return this.#write ??= (message, options) => this.#writing.write(message, options)
+  }
+
+  get writeAll(): Service["writeAll"] {
+    return this.#writeAll ??= (messages, options) => this.#writing.writeAll(messages, options)
+  }
+
+  get message(): Service["message"] {
+    return (type, options) => this.#writing.message(type, options)
+  }
+
+  get writeStream(): Service["writeStream"] {
+    return (type, parts, options) => this.#writing.writeStream(type, parts, options)
+  }
+
+  get sink(): Service["sink"] {
+    return (options) => Sink.forEachArray((messages) => this.#writing.writeAll(messages, options))
+  }
+
+  get readSome() {
+    return this.driver.inbox.readSome
+  }
+
+  get read() {
+    return this.driver.inbox.read
+  }
+
+  get pull() {
+    return this.driver.inbox.pull
+  }
+
+  get messages() {
+    return Stream.fromEffectRepeat(this.read)
+  }
+
+  get messageStreams() {
+    return makeMessageStreams(this.driver.inbox)
+  }
+
+  get ping(): Service["ping"] {
+    return (payload) => checkControl(payload, this.driver.pings.send(payload))
+  }
+
+  get pong(): Service["pong"] {
+    return (payload) => checkControl(payload, sendPong(this.driver, payload?.slice() ?? new Uint8Array(0)))
+  }
+
+  get controlFrames() {
+    return makeControlFrames(this.driver)
+  }
+
+  get close() {
+    return makeClose(this.driver) as Service["close"]
+  }
+
+  get closed() {
+    return Deferred.await(this.driver.closed)
+  }
+
+  get state() {
+    return Effect.sync(() => this.driver.state)
+  }
+
+  get stateChanges() {
+    return makeStateChanges(this.driver)
+  }
 }
 
 const sendPong = (driver: Driver.Driver, payload: Uint8Array): Effect.Effect<void, WebSocketError.WriteError> =>

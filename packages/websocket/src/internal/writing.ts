@@ -65,9 +65,12 @@ export class Writing {
 
   constructor(driver: Driver) {
     this.#driver = driver
-    driver.watchState((state) => {
-      if (state !== "Open" && this.#open !== undefined) this.#release(this.#open)
-    })
+    driver.writing = this
+  }
+
+  /** Nothing but a Close frame can be sent any more. */
+  onClosing(): void {
+    if (this.#open !== undefined) this.#release(this.#open)
   }
 
   write(message: Sendable, options?: WriteOptions): Write {

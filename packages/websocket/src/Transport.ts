@@ -22,14 +22,14 @@
  */
 import type { Fields } from "@effect-websocket/protocol/ExtendedConnect"
 import type * as Arr from "effect/Array"
-import type * as Cause from "effect/Cause"
+import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Latch from "effect/Latch"
 import type * as NetAddress from "effect/net/NetAddress"
-import * as Scope from "effect/Scope"
+import type * as Scope from "effect/Scope"
 import * as Socket from "effect/socket/Socket"
 import type * as SocketServer from "effect/socket/SocketServer"
 
@@ -476,12 +476,15 @@ const handlerFibers = <R>(
     return (endpoint: Endpoint): void => {
       const fiber = fork(Effect.onExit(
         Effect.suspend(() => handler(fromEndpoint(endpoint))),
-        (exit) => Exit.isSuccess(exit) ? endpoint.close : Effect.andThen(endpoint.close, logDeath(exit.cause))
+        (exit) => isDeath(exit) ? Effect.andThen(endpoint.close, logDeath(exit.cause)) : endpoint.close
       ))
       fibers.add(fiber)
       fiber.addObserver(() => fibers.delete(fiber))
     }
   })
+
+const isDeath = (exit: Exit.Exit<void>): exit is Exit.Failure<void, never> =>
+  Exit.isFailure(exit) && !Cause.hasInterruptsOnly(exit.cause)
 
 const logDeath = (cause: Cause.Cause<never>): Effect.Effect<void> =>
   Effect.ignoreCause(Effect.failCause(cause), { log: "Unhandled", message: "A connection's handler died" })

@@ -26,7 +26,7 @@ import { Alarm, deadlinesOf } from "./internal/deadlines.ts"
 import * as Declining from "./internal/declining.ts"
 import { Desk } from "./internal/desk.ts"
 import type * as Driver from "./internal/driver.ts"
-import { type HeadersInput, readHead, transportFailed } from "./internal/heads.ts"
+import { type HeadersInput, PackedHandshake, readHead, transportFailed } from "./internal/heads.ts"
 import * as Link from "./internal/link.ts"
 import * as Logging from "./internal/logging.ts"
 import * as Stream from "./internal/stream.ts"
@@ -275,7 +275,10 @@ class Upgrade<R> {
     return Effect.flatMap(
       readRequest(this.#link, options, config),
       ({ leftover, request }) =>
-        Effect.flatMap(Accepting.decide(request, options, offer), (decision) => this.#respond(request, leftover, decision))
+        Effect.flatMap(
+          Accepting.decide(request, options, offer),
+          (decision) => this.#respond(request, leftover, decision)
+        )
     )
   }
 
@@ -287,11 +290,16 @@ class Upgrade<R> {
     const { config, desk } = this.#reception
     if (!desk.admitUnsafe()) return desk.declined
     this.#responding = true
-    const subprotocol = HttpHead.values(response.headers, "sec-websocket-protocol")[0]
     const responded = Effect.as(Accepting.respond(this.#link, response), {
       role: "server" as const,
       link: this.#link,
-      handshake: { request: request.head, response, subprotocol, extensions, peerAddress: this.#link.peerAddress },
+      handshake: new PackedHandshake({
+        request: request.head,
+        response,
+        subprotocol: HttpHead.values(response.headers, "sec-websocket-protocol")[0],
+        extensions,
+        peerAddress: this.#link.peerAddress
+      }),
       config: acceptance.config === undefined ? config : WebSocketConfig.override(config, acceptance.config),
       compression,
       leftover,

@@ -342,7 +342,12 @@ export const start = (
   scope: Scope.Scope
 ): Effect.Effect<Driver> =>
   Effect.suspend(() => {
-    const driver = new Driver(options, Context.get(context, Entropy.Entropy), context, Context.get(context, Clock.Clock))
+    const driver = new Driver(
+      options,
+      Context.get(context, Entropy.Entropy),
+      context,
+      Context.get(context, Clock.Clock)
+    )
     return Effect.map(Scope.addFinalizerExit(scope, leaving(driver, options.onEnd)), () => {
       driver.start(options.leftover)
       return driver

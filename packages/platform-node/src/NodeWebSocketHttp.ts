@@ -106,7 +106,6 @@ const makeHandover = (
     response.detachSocket(socket as Net.Socket)
     // For Effect's HTTP server, which sends nothing by a response that has ended.
     response.end()
-    socket.off("error", ignoreErrors)
     if (socket instanceof Net.Socket) socket.setTimeout(0).setNoDelay(true)
     if (head.length > 0) socket.unshift(head)
     return Effect.succeed(Transport.fromEndpoint(NodeTransport.makeEndpoint(socket, { linger: serving.linger })))
@@ -117,21 +116,24 @@ type Answer = (request: Http.IncomingMessage, response: Http.ServerResponse) => 
 
 /** Hands requests for WebSocket to `answer`, and for other protocols to Effect's own listener. */
 const makeListener = (serving: Serving, answer: Answer, theirs: UpgradeListener): UpgradeListener => {
-  const onUpgrade: UpgradeListener = (request, socket, head) => {
-    // A client may ask for an upgrade before the answers to what it asked first.
-    const earlier = serving.unanswered.get(socket)
-    if (earlier !== undefined) return void earlier.once("close", () => onUpgrade(request, socket, head))
+  const handle: UpgradeListener = (request, socket, head) => {
+    if (socket.destroyed) return
     if (!isForWebSocket(request)) {
       serving.others.add(request)
       return theirs(request, socket, head)
     }
-    socket.on("error", ignoreErrors)
-    if (socket.destroyed) return
     const response = makeResponse(serving, request, socket)
     serving.handovers.set(request, makeHandover(serving, request, response, socket, head))
     answer(request, response)
   }
-  return onUpgrade
+  return (request, socket, head) => {
+    // Nobody else's any more, and one that nobody handles would end the process.
+    socket.on("error", ignoreErrors)
+    // A client may ask for an upgrade before the answers to what it asked first.
+    const earlier = serving.unanswered.get(socket)
+    if (earlier === undefined) handle(request, socket, head)
+    else earlier.once("close", () => handle(request, socket, head))
+  }
 }
 
 const trackAnswers = (unanswered: Serving["unanswered"]): Answer => (request, response) => {

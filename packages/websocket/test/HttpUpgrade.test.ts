@@ -6,11 +6,12 @@ import * as WebSocketConfig from "effect-websocket/WebSocketConfig"
 import * as WebSocketServer from "effect-websocket/WebSocketServer"
 import { WebSocketStream } from "effect-websocket/WebSocketStream"
 import * as Clock from "effect/Clock"
+import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as HttpEffect from "effect/http/HttpEffect"
 import * as HttpServerRequest from "effect/http/HttpServerRequest"
-import type { HttpServerResponse } from "effect/http/HttpServerResponse"
+import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import * as References from "effect/References"
 import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
@@ -23,7 +24,11 @@ const head = Result.getOrThrow(
   HttpHead.makeParser("request", WebSocketConfig.defaults).push(bytes(Scripted.requestHead()))!
 ).head
 
-type Route = Effect.Effect<HttpServerResponse, never, HttpServerRequest.HttpServerRequest | Scope.Scope>
+type Route = Effect.Effect<
+  HttpServerResponse.HttpServerResponse,
+  never,
+  HttpServerRequest.HttpServerRequest | Scope.Scope
+>
 
 /** An HTTP server without HTTP: its requests come in one by one. */
 const serve = Effect.fnUntraced(function*(config: WebSocketConfig.Options = {}) {
@@ -38,7 +43,8 @@ const serve = Effect.fnUntraced(function*(config: WebSocketConfig.Options = {}) 
     })
     const handover: HttpUpgrade.Handover = { head, peerAddress: undefined, secure: false, take }
     const answers: Array<number> = []
-    const respond = (_: unknown, { status }: HttpServerResponse) => Effect.sync(() => void answers.push(status))
+    const respond = (_: unknown, { status }: HttpServerResponse.HttpServerResponse) =>
+      Effect.sync(() => void answers.push(status))
     const fiber = yield* HttpEffect.toHandled(upgrades.offer(handover, route), respond).pipe(
       Effect.provideService(
         HttpServerRequest.HttpServerRequest,
@@ -154,6 +160,28 @@ describe("limits", () => {
       assert.deepStrictEqual((yield* request(HttpUpgrade.upgrade(readAll))).answers, [503])
       yield* Fiber.interrupt(deciding.fiber)
       assert.include((yield* dial(HttpUpgrade.upgrade(readAll))).head, " 101 ")
+    }))
+})
+
+describe("HttpServerRequest.upgrade", () => {
+  it.effect("that finds no room when its reader is acquired has the request answered with 503", () =>
+    Effect.gen(function*() {
+      const { dial, request } = yield* serve({ maxConnections: 1 })
+      const ready = yield* Deferred.make<void>()
+      const errors: Array<unknown> = []
+      const route = Effect.gen(function*() {
+        const socket = yield* Effect.orDie((yield* HttpServerRequest.HttpServerRequest).upgrade)
+        yield* Deferred.await(ready)
+        errors.push(yield* Effect.orDie(Effect.flip(socket.reader)))
+        return HttpServerResponse.text("whatever")
+      })
+      const slow = yield* request(route)
+      yield* dial(HttpUpgrade.upgrade(readAll))
+      yield* Deferred.succeed(ready, undefined)
+      yield* settled
+      assert.deepStrictEqual(slow.answers, [503])
+      assert.isFalse(slow.isTaken())
+      assert.lengthOf(errors, 1)
     }))
 })
 

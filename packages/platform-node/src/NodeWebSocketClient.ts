@@ -6,13 +6,14 @@
  */
 import { TransportDialer } from "effect-websocket/Transport"
 import * as WebSocketClient from "effect-websocket/WebSocketClient"
+import * as WebSocketConstructor from "effect-websocket/WebSocketConstructor"
 import type { HandshakeError } from "effect-websocket/WebSocketError"
 import * as WebSocketSocket from "effect-websocket/WebSocketSocket"
 import { WebSocketStream } from "effect-websocket/WebSocketStream"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
-import type { Socket } from "effect/socket/Socket"
+import type { Socket, WebSocketConstructor as Constructor } from "effect/socket/Socket"
 import * as NodeTransport from "./NodeTransport.ts"
 
 /**
@@ -84,3 +85,21 @@ export const layer = <E = never, R = never>(
 export const layerSocket = <E = never, R = never>(
   options: Options | Effect.Effect<Options, E, R>
 ): Layer.Layer<Socket, never, Exclude<R, Scope.Scope>> => WebSocketSocket.layerConnect(connect(options))
+
+/**
+ * What every connection of a `WebSocketConstructor` asks for.
+ *
+ * @category models
+ * @since 1.0.0
+ */
+export interface ConstructorOptions extends WebSocketConstructor.Options, NodeTransport.DialOptions {}
+
+/**
+ * Layer of Effect's `WebSocketConstructor`, for what asks for one instead of a
+ * `Socket`.
+ *
+ * @category layers
+ * @since 1.0.0
+ */
+export const layerWebSocketConstructor = (options?: ConstructorOptions): Layer.Layer<Constructor> =>
+  WebSocketConstructor.layer(options).pipe(Layer.provide(NodeTransport.layerDialer(options)))

@@ -46,6 +46,11 @@ export * as WebSocketConfig from "./WebSocketConfig.ts"
 /**
  * @since 1.0.0
  */
+export * as WebSocketConstructor from "./WebSocketConstructor.ts"
+
+/**
+ * @since 1.0.0
+ */
 export * as WebSocketError from "./WebSocketError.ts"
 
 /**
@@ -57,6 +62,11 @@ export * as WebSocketRpcClient from "./WebSocketRpcClient.ts"
  * @since 1.0.0
  */
 export * as WebSocketRpcServer from "./WebSocketRpcServer.ts"
+
+/**
+ * @since 1.0.0
+ */
+export * as WebSocketRunner from "./WebSocketRunner.ts"
 
 /**
  * @since 1.0.0

@@ -67,6 +67,7 @@ export const isInstalled = ({ runtime }: Contender): boolean => runtime === "nod
 /** Starts a contender and waits until it is ready. */
 export const start = (
   { file, name, runtime, setting }: Contender,
-  cell: Setting
+  cell: Setting,
+  env?: { readonly [name: string]: string }
 ): Effect.Effect<Program.Program, Program.ProgramFailed, Scope.Scope> =>
-  Program.start({ name, file, runtime, args: [JSON.stringify({ ...cell, ...setting })] }, true)
+  Program.start({ name, file, runtime, env, args: [JSON.stringify({ ...cell, ...setting })] }, true)

@@ -4,9 +4,9 @@
 import type { Cell, Target } from "./cells.ts"
 import type { Row } from "./statistics.ts"
 
-/** A cell and what was measured. */
+/** A cell, without those who took part, and what was measured. */
 export interface Measured {
-  readonly cell: Cell
+  readonly cell: Pick<Cell, "name" | "kind" | "load" | "reopens" | "targets">
   readonly rows: ReadonlyArray<Row>
 }
 
@@ -51,6 +51,15 @@ export const verdictsOf = (measured: Measured, all: ReadonlyArray<Measured>): Re
     if (reached === undefined) return []
     return [{ target, reached, met: reached >= (target.least ?? -Infinity) && reached <= (target.most ?? Infinity) }]
   })
+
+/** Whether it is one of the cells that differ in their connections alone. */
+export const isGrowth = ({ cell }: Measured): boolean => cell.name.startsWith("growth")
+
+/** How many targets were met. */
+export const summaryOf = (all: ReadonlyArray<Measured>): string => {
+  const verdicts = all.flatMap((measured) => verdictsOf(measured, all))
+  return `${verdicts.filter(({ met }) => met).length} of ${verdicts.length} targets met`
+}
 
 /** Whether the generator had no processor left while the contender had: its rate by the clock says nothing then. */
 export const isLimited = ({ figures }: Row): boolean =>

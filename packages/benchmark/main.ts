@@ -15,37 +15,49 @@ import * as Flag from "effect/cli/Flag"
 import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
+import * as ChildProcess from "effect/process/ChildProcess"
 import * as Bench from "./bench.ts"
 import { cells } from "./cells.ts"
-import { type Measured, verdictsOf } from "./judge.ts"
+import { type Measured, summaryOf } from "./judge.ts"
 import { measure } from "./measure.ts"
+import * as Page from "./page.ts"
 import { ProgramFailed } from "./program.ts"
+import * as Results from "./results.ts"
 import * as Table from "./table.ts"
 
 const flags = {
   cell: Flag.String("cell").pipe(Flag.withDescription("Cells with these words in their name"), Flag.optional),
   rounds: Flag.Int("rounds").pipe(Flag.withDescription("Windows for each contender"), Flag.withDefault(5)),
-  seconds: Flag.Finite("seconds").pipe(Flag.withDescription("Length of a window"), Flag.withDefault(0.5)),
+  seconds: Flag.Finite("seconds").pipe(Flag.withDescription("Length of a window"), Flag.withDefault(0.2)),
   brief: Flag.Boolean("brief").pipe(Flag.withDescription("Only see that everything works"), Flag.withDefault(false))
 }
 
-const summary = (all: ReadonlyArray<Measured>): string => {
-  const verdicts = all.flatMap((measured) => verdictsOf(measured, all))
-  return `\n${verdicts.filter(({ met }) => met).length} of ${verdicts.length} targets met`
-}
+/** Writes a run, the page and the plots, and formats them. */
+const publish = Effect.fnUntraced(function*(run: Results.Run) {
+  yield* Results.save(run)
+  yield* Page.publish(run)
+  const dprint = ChildProcess.make("dprint", ["fmt", "docs/benchmark.md", "docs/benchmark/results.json"])
+  yield* Effect.flatMap(dprint, ({ exitCode }) => exitCode)
+}, Effect.scoped)
 
 const run = Effect.fnUntraced(function*({ brief, cell, rounds, seconds }: Command.Command.Config.Infer<typeof flags>) {
   const chosen = cells.filter(({ name }) => Option.isNone(cell) || name.includes(cell.value))
   if (chosen.length === 0) return yield* new ProgramFailed({ message: "no cell has such a name" })
-  const extent = brief ? { rounds: 1, seconds: 0.05, warmUp: 0, brief } : { rounds, seconds, warmUp: 0.6, brief }
+  const begin = performance.now()
+  const extent = brief ? { rounds: 1, seconds: 0.05, warmUp: 0, brief } : { rounds, seconds, warmUp: 0.4, brief }
   const bench = yield* Bench.make(extent)
   const all: Array<Measured> = []
   for (const cell of chosen) {
-    const measured = { cell, rows: yield* measure(bench, cell) }
+    const { kind, load, name, reopens = false, targets } = cell
+    const measured = { cell: { name, kind, load, reopens, targets }, rows: yield* measure(bench, cell) }
     all.push(measured)
     yield* Console.log(brief ? `works: ${cell.name}` : Table.format(measured, all))
   }
-  if (!brief) yield* Console.log(summary(all))
+  if (brief) return
+  yield* Console.log(`\n${summaryOf(all)}`)
+  const minutes = (performance.now() - begin) / 60_000
+  const command = `npm run benchmark -- --rounds ${rounds} --seconds ${seconds}`
+  if (Option.isNone(cell)) yield* publish(yield* Results.makeRun(command, minutes, all))
 }, Effect.scoped)
 
 Command.make("benchmark", flags, run).pipe(

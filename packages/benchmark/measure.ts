@@ -64,7 +64,8 @@ const loadWindow: Window = Effect.fnUntraced(function*(bench, cell, entry, warmU
   yield* bench.ask({ do: "start", id })
   yield* Effect.sleep((settling + warmUp) * 1000)
   const before = yield* marks(bench, entry)
-  yield* Effect.sleep(bench.extent.seconds * 1000)
+  // So that every connection has its turns, where they are many.
+  yield* Effect.sleep(bench.extent.seconds * (cell.reopens === true ? 5000 : 1000))
   let after = yield* marks(bench, entry)
   // A machine that is busy with others may not have come to it in a window that is brief.
   for (let more = 0; more < 100 && after[1].messages === before[1].messages; more++) {
@@ -72,11 +73,9 @@ const loadWindow: Window = Effect.fnUntraced(function*(bench, cell, entry, warmU
     after = yield* marks(bench, entry)
   }
   yield* bench.ask({ do: "stop", id })
-  const figures = figuresOf([before, after], cell)
-  if (cell.reopens !== true) return figures
   const resident = yield* entry.program.ask<number>({ do: "resident" })
-  yield* bench.ask({ do: "close", id })
-  return { ...figures, resident: resident / 2 ** 20 }
+  if (cell.reopens === true) yield* bench.ask({ do: "close", id })
+  return { ...figuresOf([before, after], cell), resident: resident / 2 ** 20 }
 })
 
 const connectsWindow: Window = Effect.fnUntraced(function*(bench, cell, { program }, warmUp) {
@@ -112,14 +111,12 @@ const windows: { readonly [K in Exclude<Kind, "memory">]: Window } = {
 const open = (bench: Bench, cell: Cell, entry: Entry) =>
   bench.ask({ do: "open", id: idOf(entry), port: entry.program.greeting.port, options: loadOf(bench, cell) })
 
-/** A server, with its connections where they are kept from round to round. */
+/** Whether connections are kept from round to round. */
+const isKept = ({ kind, reopens }: Cell) => (kind === "load" || kind === "stall") && reopens !== true
+
 const enterServer = Effect.fnUntraced(function*(bench: Bench, cell: Cell, contender: Contenders.Contender) {
   const setting = cell.load.tls === true ? { ...cell.setting, tls: bench.tls } : cell.setting
-  const entry = { name: contender.name, program: yield* bench.start(contender, setting) }
-  if (cell.kind === "load" || cell.kind === "stall") {
-    if (cell.reopens !== true) yield* open(bench, cell, entry)
-  }
-  return entry
+  return { name: contender.name, program: yield* bench.start(contender, setting) }
 })
 
 /** A client, which the generator listens for. */
@@ -132,7 +129,7 @@ const enterClient = Effect.fnUntraced(function*(bench: Bench, cell: Cell, conten
 
 /** Closes the load of every contender, however the cell ended. */
 const leave = (bench: Bench, cell: Cell, entries: ReadonlyArray<Entry>) =>
-  cell.reopens === true || cell.kind === "connects"
+  !isKept(cell) && cell.kind !== "client"
     ? Effect.void
     : Effect.forEach(entries, (entry) => bench.ask({ do: "close", id: idOf(entry) }), { discard: true })
 
@@ -142,11 +139,14 @@ const rotate = <A>(values: ReadonlyArray<A>, by: number): ReadonlyArray<A> => {
 }
 
 const inRounds = Effect.fnUntraced(function*(bench: Bench, cell: Cell, window: Window) {
-  const enter = cell.kind === "client" ? enterClient : enterServer
   const contenders = cell.contenders.filter(Contenders.isInstalled)
-  const entries = yield* Effect.forEach(contenders, (contender) => enter(bench, cell, contender))
+  const entries = cell.kind === "client"
+    ? yield* Effect.forEach(contenders, (contender) => enterClient(bench, cell, contender))
+    : yield* Effect.forEach(contenders, (contender) => enterServer(bench, cell, contender), { concurrency: 2 })
+  if (isKept(cell)) yield* Effect.forEach(entries, (entry) => open(bench, cell, entry))
   const seen = new Map(entries.map(({ name }): [string, Array<Figures>] => [name, []]))
-  for (let round = 0; round < bench.extent.rounds; round++) {
+  const rounds = cell.reopens === true ? Math.min(2, bench.extent.rounds) : bench.extent.rounds
+  for (let round = 0; round < rounds; round++) {
     for (const entry of rotate(entries, round)) {
       seen.get(entry.name)!.push(yield* window(bench, cell, entry, round === 0 ? bench.extent.warmUp : 0))
     }

@@ -19,7 +19,10 @@ interface Counts {
 }
 
 const countsOf = ({ extent }: Bench): Counts =>
-  extent.brief ? { warm: 4, few: 4, many: 8, pause: 0.01 } : { warm: 400, few: 500, many: 2000, pause: 3 }
+  extent.brief ? { warm: 4, few: 4, many: 8, pause: 0.01 } : { warm: 250, few: 250, many: 1000, pause: 3 }
+
+// glibc keeps what was freed for what comes next; with this it gives back what is as large as a compressor's window.
+const givesBack = { MALLOC_MMAP_THRESHOLD_: "16384" }
 
 const look = ({ ask }: Program) => ask<Memory>({ do: "memory" })
 
@@ -35,7 +38,7 @@ const phases = Effect.fnUntraced(function*(bench: Bench, id: string, program: Pr
 const measureOne = Effect.fnUntraced(function*(bench: Bench, cell: Cell, contender: Contenders.Contender) {
   const { few, many, pause, warm } = countsOf(bench)
   const id = contender.name
-  const program = yield* Contenders.start(contender, cell.setting)
+  const program = yield* Contenders.start(contender, cell.setting, givesBack)
   const { port } = program.greeting
   const open = (connections: number) => bench.ask({ do: "open", id, port, options: { ...cell.load, connections } })
   yield* open(warm)

@@ -27,6 +27,7 @@ export interface ProgramOptions {
   readonly file: string
   readonly args: ReadonlyArray<string>
   readonly runtime: "node" | "bun"
+  readonly env?: { readonly [name: string]: string } | undefined
 }
 
 /** Every Node, measured or measuring, has these. */
@@ -58,7 +59,10 @@ class Child {
   constructor(options: ProgramOptions) {
     const [command, args] = commandOf(options)
     this.#name = options.name
-    this.process = ChildProcess.spawn(command, args, { stdio: ["pipe", "pipe", "pipe"] })
+    this.process = ChildProcess.spawn(command, args, {
+      stdio: ["pipe", "pipe", "pipe"],
+      env: { ...process.env, ...options.env }
+    })
     this.process.stderr.on("data", (chunk: Buffer) => (this.#complaints = (this.#complaints + chunk).slice(-2000)))
     Readline.createInterface({ input: this.process.stdout }).on("line", (line) => {
       this.#resume?.(Effect.succeed(JSON.parse(line)))

@@ -2,7 +2,7 @@
  * The figures as tables of text.
  */
 import type { Cell } from "./cells.ts"
-import { isLimited, type Measured, ratioOf, type Verdict, verdictsOf } from "./judge.ts"
+import { isGrowth, isLimited, type Measured, ratioOf, type Verdict, verdictsOf } from "./judge.ts"
 import type { Row, Spread } from "./statistics.ts"
 
 /** A number in three digits, thousands as k. */
@@ -28,7 +28,7 @@ const times = (to: string) => (row: Row, measured: Measured) => {
 }
 
 const latency = ({ figures }: Row) =>
-  figures["p50"] === undefined ? "" : ["p50", "p90", "p99"].map((name) => show(figures[name]!.median)).join(" / ")
+  !figures["p50"]?.median ? "" : ["p50", "p90", "p99"].map((name) => show(figures[name]!.median)).join(" / ")
 
 type Column = readonly [head: string, text: (row: Row, measured: Measured) => string]
 
@@ -70,7 +70,7 @@ const showVerdict = ({ met, reached, target: { figure, least, most, to } }: Verd
 /** A cell as rows of text, the first of them heads. */
 export const rowsOf = (measured: Measured, all: ReadonlyArray<Measured>): ReadonlyArray<ReadonlyArray<string>> => {
   const verdicts = verdictsOf(measured, all)
-  const resident: ReadonlyArray<Column> = measured.cell.reopens === true ? [["resident, MiB", median("resident")]] : []
+  const resident: ReadonlyArray<Column> = isGrowth(measured) ? [["resident, MiB", median("resident")]] : []
   const shown = [...columns[measured.cell.kind], ...resident]
   const judged = (contender: string) =>
     verdicts.filter(({ target }) => target.contender === contender).map(showVerdict).join("; ")

@@ -123,7 +123,7 @@ const client = (
   setting: { task },
   contenders: Contenders.clients(batch),
   targets: targets.map((least, at) => ({
-    contender: ["read, write", "pull, writeAll"][at]!,
+    contender: styles[at]!,
     figure: "rate",
     to: "ws",
     least

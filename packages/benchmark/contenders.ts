@@ -55,8 +55,8 @@ export const broadcasters = [
 
 /** Clients, a message at a time and many at once. */
 export const clients = (batch: number): ReadonlyArray<Contender> => [
-  contender("read, write", "ours-client", { style: "read+write" }),
-  contender("pull, writeAll", "ours-client", { style: "pull+writeAll", batch }),
+  contender("read+write", "ours-client", { style: "read+write" }),
+  contender("pull+writeAll", "ours-client", { style: "pull+writeAll", batch }),
   contender("ws", "ws-client", { batch }),
   contender("effect", "effect-client", { batch })
 ]

@@ -5,6 +5,7 @@ import * as Effect from "effect/Effect"
 import type { Bench } from "./bench.ts"
 import type { Cell, Kind } from "./cells.ts"
 import * as Contenders from "./contenders.ts"
+import type { Moved } from "./contenders/child.ts"
 import type { LoadOptions, Mark } from "./generator.ts"
 import type { Usage } from "./lines.ts"
 import { memoryOf } from "./memory.ts"
@@ -29,17 +30,27 @@ const idOf = (entry: Entry) => entry.name
 const loadOf = ({ extent: { brief } }: Bench, { load }: Cell): LoadOptions =>
   brief ? { ...load, connections: Math.min(load.connections, 4), inFlight: Math.min(load.inFlight, 4) } : load
 
+type Seen = Usage & Moved
+
 const marks = (bench: Bench, { name, program }: Entry) =>
-  Effect.all([program.ask<Usage>({ do: "usage" }), bench.ask<Mark>({ do: "mark", id: name })], { concurrency: 2 })
+  Effect.all([program.ask<Seen>({ do: "usage" }), bench.ask<Mark>({ do: "mark", id: name })], { concurrency: 2 })
+
+/** What a client did, which what is on its way to the generator, or from it, would hide. */
+const movedOf = (served: Seen, then: Seen, { load, setting }: Cell): number | undefined => {
+  if (setting.task === "send") return (then.written - served.written) / (load.shape.size + 6)
+  return setting.task === "receive" ? (then.read - served.read) / (load.shape.size + 2) : undefined
+}
 
 /** Shares of a processor, and what was done in the time; each process by its own clock. */
 const figuresOf = (
-  [[served, sent], [servedThen, sentThen]]: readonly [readonly [Usage, Mark], readonly [Usage, Mark]],
+  [[served, sent], [servedThen, sentThen]]: readonly [readonly [Seen, Mark], readonly [Seen, Mark]],
   cell: Cell
 ): Figures => {
-  const seconds = (sentThen.time - sent.time) / 1000
+  const moved = movedOf(served, servedThen, cell)
+  const [from, to] = moved === undefined ? [sent, sentThen] : [served, servedThen]
+  const seconds = (to.time - from.time) / 1000
   const share = (servedThen.cpu - served.cpu) / (servedThen.time - served.time) / 1000
-  const messages = sentThen.messages - sent.messages
+  const messages = moved ?? sentThen.messages - sent.messages
   const wall = messages / seconds
   const [p50, p90, p99] = sentThen.latency
   return {
@@ -47,7 +58,7 @@ const figuresOf = (
     mebibytes: wall / share * cell.load.shape.size / 2 ** 20,
     wall,
     share,
-    generatorShare: (sentThen.cpu - sent.cpu) / seconds / 1e6,
+    generatorShare: (sentThen.cpu - sent.cpu) / (sentThen.time - sent.time) / 1000,
     bytesIn: (sentThen.bytesIn - sent.bytesIn) / messages,
     bytesOut: (sentThen.bytesOut - sent.bytesOut) / messages,
     p50,

@@ -9,8 +9,6 @@ const order = [
   "read+write",
   "pull+writeAll",
   "readSome+writeSome",
-  "read, write",
-  "pull, writeAll",
   "write to each",
   "PubSub+writeAll",
   "ws",
@@ -23,10 +21,8 @@ const colours = [
   "#08519c",
   "#3182bd",
   "#6baed6",
-  "#08519c",
-  "#3182bd",
-  "#08519c",
-  "#3182bd",
+  "#3f007d",
+  "#807dba",
   "#525252",
   "#fd8d3c",
   "#bdbdbd",
@@ -62,7 +58,7 @@ export const bars = (title: string, all: ReadonlyArray<Measured>): Promise<strin
       encoding: {
         x: { field: "ratio", type: "quantitative", scale: { type: "log" }, title: "times ws, logarithmic" },
         x2: { datum: 1 },
-        y: { field: "cell", sort: all.map(({ cell }) => cell.name), title: null, axis: { labelLimit: 320 } },
+        y: { field: "cell", sort: all.map(({ cell }) => cell.name), title: null, axis: { labelLimit: 400 } },
         yOffset: { field: "contender", sort: scale.domain },
         color: { field: "contender", scale, title: null }
       }

@@ -55,7 +55,7 @@ const held: ReadonlyArray<Column> = ["idle", "used", "later"].flatMap((name): Re
 
 const columns: { readonly [K in Cell["kind"]]: ReadonlyArray<Column> } = {
   load: loaded,
-  client: loaded,
+  client: loaded.filter(([head]) => head !== "bytes back"),
   connects: [["connects/CPU s", spread("rate")], ...clocked],
   stall: [["stall, ms", spread("stall")], ["messages/CPU s", spread("rate")], ["to ws", times("ws")]],
   memory: held

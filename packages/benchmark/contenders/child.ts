@@ -2,6 +2,8 @@
  * What every contender does beside its task: says its port, tells the processor's time and its memory, and watches its
  * event loop when asked to. Runs in Node and in Bun.
  */
+import { subscribe } from "node:diagnostics_channel"
+import type * as Net from "node:net"
 import { monitorEventLoopDelay } from "node:perf_hooks"
 import { setTimeout } from "node:timers/promises"
 import { listen, say, usage } from "../lines.ts"
@@ -27,6 +29,20 @@ const memory = async (): Promise<Memory> => {
   return { held: heapUsed + Math.max(external, arrayBuffers), resident: rss }
 }
 
+const dialled: Array<Net.Socket> = []
+subscribe("net.client.socket", (event) => dialled.push((event as { readonly socket: Net.Socket }).socket))
+
+/** Bytes that a client has given to the kernel and taken from it, or is about to. */
+export interface Moved {
+  readonly written: number
+  readonly read: number
+}
+
+const moved = (): Moved => ({
+  written: dialled.reduce((sum, { bytesWritten }) => sum + bytesWritten, 0),
+  read: dialled.reduce((sum, { bytesRead }) => sum + bytesRead, 0)
+})
+
 let delay: ReturnType<typeof monitorEventLoopDelay> | undefined
 
 const watch = (): void => {
@@ -41,7 +57,7 @@ const stall = (): number => {
 }
 
 const answer = (request: { readonly do: "usage" | "memory" | "resident" | "watch" | "stall" }): unknown => {
-  if (request.do === "usage") return usage()
+  if (request.do === "usage") return { ...usage(), ...moved() }
   if (request.do === "memory") return memory()
   if (request.do === "resident") return process.memoryUsage.rss()
   return request.do === "watch" ? watch() : stall()

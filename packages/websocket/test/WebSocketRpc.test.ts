@@ -182,7 +182,7 @@ describe("our RPC client and a peer of its own", () => {
       yield* TestClock.adjust("30 seconds")
     }))
 
-  it.effect("a request that cannot be sent for a close fails with its code, and is no defect", () =>
+  it.effect("a request that is cut off by a close fails with its code and reason", () =>
     Effect.gen(function*() {
       const { client, streams } = yield* calling()
       const stream = yield* Queue.take(streams)
@@ -194,6 +194,18 @@ describe("our RPC client and a peer of its own", () => {
         code: 4005,
         closeReason: "not now"
       })
+    }))
+
+  it.effect("a request that cannot be sent fails with the WriteError as its cause, and does not die", () =>
+    Effect.gen(function*() {
+      const { client, streams } = yield* calling({ maxQueuedBytes: 1000 })
+      const stream = yield* Queue.take(streams)
+      yield* fork(client.Upload({ text: rpc.bulk }))
+      yield* settle
+      const reason = reasonOf(yield* Effect.exit(client.Double({ value: 1 })))
+      assert.strictEqual(reason._tag, "SocketWriteError")
+      assert.deepInclude((reason as any).cause.reason, { _tag: "QueueFull", limit: 1000 })
+      yield* stream.read
     }))
 
   it.effect("sends no messages of its own to stay alive, but pings every 5 seconds", () =>

@@ -3,8 +3,10 @@ import * as MemoryTransport from "effect-websocket/testing/MemoryTransport"
 import { Transport } from "effect-websocket/Transport"
 import * as WebSocketClient from "effect-websocket/WebSocketClient"
 import * as WebSocketConfig from "effect-websocket/WebSocketConfig"
+import type { HandshakeError } from "effect-websocket/WebSocketError"
 import * as WebSocketRpcClient from "effect-websocket/WebSocketRpcClient"
 import * as WebSocketServer from "effect-websocket/WebSocketServer"
+import * as WebSocketSocket from "effect-websocket/WebSocketSocket"
 import { WebSocketStream } from "effect-websocket/WebSocketStream"
 import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
@@ -136,8 +138,13 @@ describe("our RPC server and a peer that breaks the protocol", () => {
     }).pipe(Effect.provide(serving("ours"))))
 })
 
-/** Our client of a server that is the test's own, whose streams it is given. */
-const calling = Effect.fnUntraced(function*(config: WebSocketConfig.Options = {}) {
+const protocolOf = (kind: rpc.Kind, connect: Effect.Effect<WebSocketStream["Service"], HandshakeError, Scope.Scope>) =>
+  kind === "ours"
+    ? WebSocketRpcClient.layerProtocolWebSocket(connect, { retryPolicy: Schedule.recurs(3) })
+    : RpcClient.layerProtocolSocket().pipe(Layer.provide(WebSocketSocket.layerConnect(connect)))
+
+/** A client of a server that is the test's own, whose streams it is given. */
+const calling = Effect.fnUntraced(function*(config: WebSocketConfig.Options = {}, kind: rpc.Kind = "ours") {
   const streams = yield* Queue.unbounded<WebSocketStream["Service"]>()
   const handler = Effect.gen(function*() {
     const stream = yield* WebSocketStream
@@ -151,7 +158,7 @@ const calling = Effect.fnUntraced(function*(config: WebSocketConfig.Options = {}
     )
   )
   const connect = Effect.provideService(dial, Transport, Context.get(network, Transport))
-  const client = WebSocketRpcClient.layerProtocolWebSocket(connect, { retryPolicy: Schedule.recurs(3) }).pipe(
+  const client = protocolOf(kind, connect).pipe(
     Layer.provide([RpcSerialization.layerJson, WebSocketConfig.layer(config)])
   )
   return { streams, client: yield* RpcClient.make(rpc.Group).pipe(Effect.provideContext(yield* Layer.build(client))) }
@@ -160,6 +167,24 @@ const calling = Effect.fnUntraced(function*(config: WebSocketConfig.Options = {}
 const reasonOf = <A>(exit: Exit.Exit<A, unknown>) => {
   assert.isTrue(Exit.isFailure(exit) && !Exit.hasDies(exit), "fails, and does not die")
   return (Cause.squash((exit as Exit.Failure<A, unknown>).cause) as RpcClientError).reason
+}
+
+for (const kind of ["ours", "Effect's"] as const) {
+  describe(`${kind} RPC client and a peer of its own`, () => {
+    it.effect("interrupting a request that is half sent leaves the connection usable", () =>
+      Effect.gen(function*() {
+        const { client, streams } = yield* calling({}, kind)
+        const stream = yield* Queue.take(streams)
+        const call = yield* fork(client.Upload({ text: rpc.bulk }))
+        yield* settle
+        yield* fork(Fiber.interrupt(call))
+        yield* settle
+        yield* fork(client.Double({ value: 1 }))
+        const tags: Array<string> = []
+        while (tags.length < 3) tags.push(JSON.parse(String(yield* stream.read))._tag)
+        assert.deepStrictEqual(tags.toSorted(), ["Interrupt", "Request", "Request"])
+      }))
+  })
 }
 
 describe("our RPC client and a peer of its own", () => {

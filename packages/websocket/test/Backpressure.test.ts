@@ -2,8 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import type { MessagePart } from "effect-websocket/WebSocketStream"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
-import { setFlagsFromString } from "node:v8"
-import { runInNewContext } from "node:vm"
+import { aliveBytes } from "./fixtures/memory.ts"
 import {
   assertBytes,
   binary,
@@ -23,19 +22,6 @@ import {
 } from "./fixtures/streams.ts"
 
 const fork = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.forkChild(effect, { startImmediately: true })
-
-setFlagsFromString("--expose-gc")
-const collectGarbage: () => void = runInNewContext("gc")
-
-/** What is alive, counted after collections, so that it does not depend on when one runs. */
-const aliveBytes = Effect.gen(function*() {
-  for (let i = 0; i < 3; i++) {
-    collectGarbage()
-    yield* Effect.yieldNow
-  }
-  const { arrayBuffers, heapUsed } = process.memoryUsage()
-  return arrayBuffers + heapUsed
-})
 
 const mebibyte = 1024 * 1024
 

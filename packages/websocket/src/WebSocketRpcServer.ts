@@ -140,8 +140,7 @@ class Client {
  * **Details**
  *
  * Run the handler for each connection, by `WebSocketServer.run` or on a route of
- * an HTTP server. It ends when its connection does, with the `SocketError` that
- * says how: a `SocketCloseError` has the peer's code and reason.
+ * an HTTP server. It ends when its connection does.
  *
  * **Gotchas**
  *
@@ -154,7 +153,7 @@ class Client {
 export const makeProtocolWithHandler: Effect.Effect<
   {
     readonly protocol: RpcServer.Protocol["Service"]
-    readonly handler: Effect.Effect<never, Socket.SocketError, WebSocketStream>
+    readonly handler: Effect.Effect<void, never, WebSocketStream>
   },
   never,
   RpcSerialization.RpcSerialization
@@ -183,6 +182,7 @@ export const makeProtocolWithHandler: Effect.Effect<
   const handler = WebSocketStream.pipe(
     Effect.flatMap(attach),
     Effect.flatMap((client) => client.run((clientId, message) => write(clientId, message))),
+    Effect.catch((error) => Effect.logDebug("RPC client disconnected", error)),
     Effect.scoped
   )
   const protocol = yield* RpcServer.Protocol.make((writeRequest) => {
@@ -217,12 +217,7 @@ export const makeProtocolWebSocket: Effect.Effect<
 > = Effect.gen(function*() {
   const server = yield* WebSocketServer
   const { handler, protocol } = yield* makeProtocolWithHandler
-  const handled = Effect.catchIf(
-    handler,
-    Sockets.isPeersDoing,
-    (error) => Effect.logDebug("RPC client disconnected", error)
-  )
-  yield* Effect.forkScoped(server.run(handled))
+  yield* Effect.forkScoped(server.run(handler))
   return protocol
 })
 

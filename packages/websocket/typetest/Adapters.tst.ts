@@ -97,7 +97,7 @@ describe("RPC protocols", () => {
       Layer.Layer<RpcServer.Protocol, never, RpcSerialization | WebSocketServer>
     >()
     expect<Effect.Success<typeof WebSocketRpcServer.makeProtocolWithHandler>["handler"]>().type.toBe<
-      Effect.Effect<never, Socket.SocketError, WebSocketStream>
+      Effect.Effect<void, never, WebSocketStream>
     >()
   })
 

@@ -428,6 +428,7 @@ const listen = (stream: Duplex, inbound: Inbound, outbound: Outbound, kind: Stre
   stream.on("drain", () => drained(stream, outbound))
   stream.on("error", (cause) => endBoth(inbound, outbound, readFailed(cause), writeFailed(cause)))
   stream.on("close", () => {
+    if (inbound.end !== undefined && outbound.end !== undefined && outbound.waiting.length === 0) return
     const cause = kind.failure() ?? new Error("The connection has been closed")
     endBoth(inbound, outbound, readFailed(cause), writeFailed(cause))
   })

@@ -373,6 +373,8 @@ const makeDesk = (config: WebSocketConfig.WebSocketConfig) => new Desk(config)
 interface Visit {
   readonly desk: Desk
   readonly scope: Scope.Closeable
+  /** Until it is accepted. */
+  transport: Connection | undefined
   stream: WebSocketStream["Service"] | undefined
 }
 
@@ -384,14 +386,29 @@ const serveOne = <E, R, R2>(
 ): Effect.Effect<void, never, Exclude<R, WebSocketStream | Scope.Scope>> =>
   Effect.suspend(() => {
     const { desk } = reception
-    const visit: Visit = { desk, scope: Scope.makeUnsafe(), stream: undefined }
+    const visit: Visit = { desk, scope: Scope.makeUnsafe(), transport, stream: undefined }
     desk.arrive()
-    const served = Effect.matchEffect(acceptConnection(transport, reception, context, visit.scope), {
+    return Effect.catchCause(
+      Effect.onExit(welcome(visit, reception, context, handler), leaving(visit)),
+      Logging.failure
+    )
+  }) as Effect.Effect<void, never, Exclude<R, WebSocketStream | Scope.Scope>>
+
+// An effect that waits for another holds it, so that one may hold nothing that is needed no longer.
+const welcome = <E, R, R2>(
+  visit: Visit,
+  reception: Reception<R2>,
+  context: Context.Context<R2>,
+  handler: Effect.Effect<unknown, E, R>
+) =>
+  Effect.suspend(() => {
+    const transport = visit.transport!
+    visit.transport = undefined
+    return Effect.matchEffect(acceptConnection(transport, reception, context, visit.scope), {
       onFailure: (error) => Effect.logDebug("WebSocket handshake failed", error),
       onSuccess: (stream) => handle(visit, stream, handler)
     })
-    return Effect.catchCause(Effect.onExit(served, leaving(visit)), Logging.failure)
-  }) as Effect.Effect<void, never, Exclude<R, WebSocketStream | Scope.Scope>>
+  })
 
 const handle = <E, R>(
   visit: Visit,

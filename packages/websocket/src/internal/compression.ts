@@ -51,7 +51,7 @@ export const offer = (options: Deflate.Options | undefined): Effect.Effect<Offer
       })
     )
 
-const defaultReleaseAfter = Duration.seconds(60)
+const defaultReleaseAfter = Duration.seconds(5)
 
 /**
  * Deflates and inflates, and frees contexts that are not used for a while.

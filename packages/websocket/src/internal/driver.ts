@@ -73,9 +73,12 @@ const violationReason = (error: ProtocolError.ProtocolError): WebSocketError.Rea
 
 const defaultThreshold = 1024
 
-// A byte stands for up to 1032 when it is inflated. So many are received, in bytes, before the inbox is looked at and
-// others have their turn.
+// A byte stands for up to 1032 when it is inflated. So many are received, in bytes, before the inbox is looked at.
 const inflateSize = 4096
+
+// So many bytes are inflated, which takes about a millisecond, before others have their turn. A part counts for some more.
+const turnSize = 256 * 1024
+const partCost = 1024
 
 const pingRoundTrip = Metric.timer("websocket_ping_round_trip", {
   description: "Time from a WebSocket Ping to its Pong"
@@ -257,10 +260,13 @@ export class Driver {
 
   #takeSlices(chunk: Uint8Array, from: number): Effect.Effect<void> {
     return Effect.suspend(() => {
-      if (this.#full) return Effect.andThen(this.#awaitRoom, this.#takeSlices(chunk, from))
-      const end = from + inflateSize
-      this.#receive(chunk.subarray(from, end))
-      return end < chunk.length ? Effect.andThen(Effect.yieldNow, this.#takeSlices(chunk, end)) : Effect.void
+      let taken = 0
+      for (let at = from; at < chunk.length; at += inflateSize) {
+        if (this.#full) return Effect.andThen(this.#awaitRoom, this.#takeSlices(chunk, at))
+        if (taken >= turnSize) return Effect.andThen(Effect.yieldNow, this.#takeSlices(chunk, at))
+        taken += this.#receive(chunk.subarray(at, at + inflateSize))
+      }
+      return Effect.void
     })
   }
 
@@ -292,16 +298,23 @@ export class Driver {
     room()
   }
 
-  #receive(chunk: Uint8Array): void {
+  /** Gives what it took, as `turnSize` counts. */
+  #receive(chunk: Uint8Array): number {
     const { events } = this.connection.receive(chunk)
     let ended = false
+    let taken = 0
     for (const event of events) {
-      ended ||= event._tag === "Part" && event.part.fin
+      if (event._tag === "Part") {
+        ended ||= event.part.fin
+        taken += event.part.data.length
+      }
+      taken += partCost
       this.#onEvent(event)
     }
     if (ended) this.#contexts?.use()
     this.liveness.progress(this.connection.receiving, ended)
     this.inbox.serve()
+    return taken
   }
 
   #onEvent(event: Event): void {

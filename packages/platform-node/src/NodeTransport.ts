@@ -295,6 +295,13 @@ const endHere = (inbound: Inbound, outbound: Outbound): void => {
   endBoth(inbound, outbound, error, error)
 }
 
+const destroyFlushed = (stream: Duplex, kind: StreamKind): Effect.Effect<void> =>
+  Effect.callback<void>((resume) => {
+    stream.once("close", () => resume(Effect.void))
+    stream.resume()
+    kind.destroy()
+  })
+
 /** Waits until what the stream has taken is in the kernel, at most for `linger`, and then destroys it. */
 const flushAndDestroy = (stream: Duplex, linger: Duration.Duration, kind: StreamKind): Effect.Effect<void> =>
   Effect.flatMap(Effect.context(), (context) =>
@@ -400,7 +407,7 @@ export const makeEndpointOf = (stream: Duplex, kind: StreamKind, options?: Endpo
     endHere(inbound, outbound)
     if (stream.destroyed) return Effect.void
     flush(stream, outbound)
-    return flushAndDestroy(stream, linger, kind)
+    return stream.writableFinished ? destroyFlushed(stream, kind) : flushAndDestroy(stream, linger, kind)
   })
   const socket = stream instanceof Net.Socket ? stream : undefined
   return {

@@ -176,7 +176,8 @@ export const trimBlanks = (text: string): string => {
 export const values = (headers: Headers, lowerCaseName: string): ReadonlyArray<string> => {
   const found: Array<string> = []
   for (const [name, value] of headers) {
-    if (lowerAscii(name) === lowerCaseName) found.push(value)
+    // most names are of another length
+    if (name.length === lowerCaseName.length && lowerAscii(name) === lowerCaseName) found.push(value)
   }
   return found
 }

@@ -47,6 +47,18 @@ export interface Parts {
   readonly onState: (state: State) => void
 }
 
+// Every connection ends: where in this module that was told says nothing, and costs more than all the rest of it.
+const closedError = (status: WebSocketError.CloseStatus): WebSocketError.ReadError => {
+  const traced = Error as { stackTraceLimit?: number }
+  const limit = traced.stackTraceLimit
+  traced.stackTraceLimit = 0
+  try {
+    return new WebSocketError.ReadError({ reason: new WebSocketError.ConnectionClosed({ status }) })
+  } finally {
+    if (limit !== undefined) traced.stackTraceLimit = limit
+  }
+}
+
 /**
  * How one connection closes.
  *
@@ -185,9 +197,7 @@ export class Closing {
   #settle(): void {
     const status = this.#status ??= this.#makeStatus()
     const { inbox, pings } = this.#parts
-    inbox.fail(
-      this.#failure ?? new WebSocketError.ReadError({ reason: new WebSocketError.ConnectionClosed({ status }) })
-    )
+    inbox.fail(this.#failure ?? closedError(status))
     pings.end()
     this.#parts.onRoom()
   }

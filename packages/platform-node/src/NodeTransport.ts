@@ -295,13 +295,6 @@ const endHere = (inbound: Inbound, outbound: Outbound): void => {
   endBoth(inbound, outbound, error, error)
 }
 
-const destroyFlushed = (stream: Duplex, kind: StreamKind): Effect.Effect<void> =>
-  Effect.callback<void>((resume) => {
-    stream.once("close", () => resume(Effect.void))
-    stream.resume()
-    kind.destroy()
-  })
-
 /** Waits until what the stream has taken is in the kernel, at most for `linger`, and then destroys it. */
 const flushAndDestroy = (stream: Duplex, linger: Duration.Duration, kind: StreamKind): Effect.Effect<void> =>
   Effect.flatMap(Effect.context(), (context) =>
@@ -407,7 +400,7 @@ export const makeEndpointOf = (stream: Duplex, kind: StreamKind, options?: Endpo
     endHere(inbound, outbound)
     if (stream.destroyed) return Effect.void
     flush(stream, outbound)
-    return stream.writableFinished ? destroyFlushed(stream, kind) : flushAndDestroy(stream, linger, kind)
+    return flushAndDestroy(stream, linger, kind)
   })
   const socket = stream instanceof Net.Socket ? stream : undefined
   return {
@@ -435,7 +428,6 @@ const listen = (stream: Duplex, inbound: Inbound, outbound: Outbound, kind: Stre
   stream.on("drain", () => drained(stream, outbound))
   stream.on("error", (cause) => endBoth(inbound, outbound, readFailed(cause), writeFailed(cause)))
   stream.on("close", () => {
-    if (inbound.end !== undefined && outbound.end !== undefined && outbound.waiting.length === 0) return
     const cause = kind.failure() ?? new Error("The connection has been closed")
     endBoth(inbound, outbound, readFailed(cause), writeFailed(cause))
   })

@@ -78,11 +78,11 @@ const pack = (startLine: ReadonlyArray<string>, headers: HttpHead.Headers): stri
   return parts.join("\n")
 }
 
-const unpack = (packed: string): readonly [string, string, HttpHead.Headers] => {
-  const [first, second, ...parts] = packed.split("\n") as [string, string, ...Array<string>]
+const unpack = (packed: string): readonly [string, string, string, HttpHead.Headers] => {
+  const [version, first, second, ...parts] = packed.split("\n") as [string, string, string, ...Array<string>]
   const headers: Array<HttpHead.Headers[number]> = []
   for (let i = 0; i < parts.length; i += 2) headers.push([parts[i]!, parts[i + 1]!])
-  return [first, second, headers]
+  return [version, first, second, headers]
 }
 
 /**
@@ -103,18 +103,18 @@ export class PackedHandshake implements OpeningHandshake {
     this.subprotocol = subprotocol
     this.extensions = extensions
     this.peerAddress = peerAddress
-    this.#request = pack([request.method, request.target], request.headers)
-    this.#response = pack([String(response.status), response.reason], response.headers)
+    this.#request = pack([request.version, request.method, request.target], request.headers)
+    this.#response = pack([response.version, String(response.status), response.reason], response.headers)
   }
 
   get request(): HttpHead.RequestHead {
-    const [method, target, headers] = unpack(this.#request)
-    return { method, target, version: "HTTP/1.1", headers }
+    const [version, method, target, headers] = unpack(this.#request)
+    return { method, target, version, headers }
   }
 
   get response(): HttpHead.ResponseHead {
-    const [status, reason, headers] = unpack(this.#response)
-    return { version: "HTTP/1.1", status: Number(status), reason, headers }
+    const [version, status, reason, headers] = unpack(this.#response)
+    return { version, status: Number(status), reason, headers }
   }
 }
 

@@ -45,6 +45,10 @@ class OpenLink implements Link {
     return this.writer.peerAddress
   }
 
+  get bootstrap(): Link["bootstrap"] {
+    return this.writer.bootstrap
+  }
+
   get halfClose(): Effect.Effect<void> {
     return this.writer.end
   }

@@ -23,6 +23,8 @@ import * as Net from "node:net"
 import * as Os from "node:os"
 import { Duplex } from "node:stream"
 import * as Tls from "node:tls"
+import * as Tunnel from "./internal/tunnel.ts"
+import * as NodeProxy from "./NodeProxy.ts"
 
 /**
  * Pulled bytes held above Node's own buffer, from which on the stream is paused.
@@ -483,7 +485,12 @@ export interface DialOptions extends EndpointOptions {
   readonly tls?: TlsOptions | undefined
   /** Sends small writes at once (TCP_NODELAY). Default `true`; without meaning for unix sockets. */
   readonly noDelay?: boolean | undefined
-  /** How long to wait for the connection, the TLS handshake included. Default: 30 seconds. */
+  /**
+   * Goes by an HTTP proxy, through a tunnel. Without meaning for unix sockets.
+   * Default: none, whatever the environment says. `peerAddress` is the proxy's then.
+   */
+  readonly proxy?: NodeProxy.Proxy | undefined
+  /** How long to wait for the connection, the TLS handshake and a proxy's answer included. Default: 30 seconds. */
   readonly connectTimeout?: Duration.Input | undefined
 }
 
@@ -495,18 +502,74 @@ export interface DialOptions extends EndpointOptions {
  */
 export type Options = Target & DialOptions
 
-const connect = (options: Options): Net.Socket => {
-  const { host, path, port, tls } = options
+const connect = (target: Target, tls: TlsOptions | undefined, { noDelay = true }: DialOptions): Net.Socket => {
   // `allowHalfOpen`: the peer's end must not end our side. `autoSelectFamily` stays as Node has it.
-  const target = path === undefined ? { host: host!, port: port!, allowHalfOpen: true } : { path, allowHalfOpen: true }
-  if (tls === undefined) return Net.connect(target)
+  const { host, path, port } = target
+  const to = path === undefined ? { host: host!, port: port!, allowHalfOpen: true } : { path, allowHalfOpen: true }
+  // Not an option of `connect`: `tls.connect` does not know it.
+  return (tls === undefined ? Net.connect(to) : Tls.connect({ ...to, ...secured(tls, host) })).setNoDelay(noDelay)
+}
+
+const secured = (tls: TlsOptions, host: string | undefined): Tls.ConnectionOptions => {
   const servername = tls.servername ?? (host === undefined || Net.isIP(host) !== 0 ? undefined : host)
-  return Tls.connect({
-    ...target,
+  return {
     ...tls,
     rejectUnauthorized: tls.rejectUnauthorized ?? true,
     ...(servername === undefined ? {} : { servername })
-  })
+  }
+}
+
+/** One dial, of one socket or of one inside another. Whatever is wrong ends it, with nothing left open. */
+class Dial {
+  readonly fail: (cause: unknown) => void
+  readonly #sockets: Array<Net.Socket> = []
+  readonly #closed = () => this.fail(new Error("The connection was closed while it opened"))
+
+  constructor(onFailure: (cause: unknown) => void) {
+    this.fail = (cause) => {
+      this.destroy()
+      onFailure(cause)
+    }
+  }
+
+  /** Makes a socket, and goes on once it is open. */
+  open(make: () => Net.Socket, isSecure: boolean, then: (socket: Net.Socket) => void): void {
+    try {
+      const socket = make()
+      this.#sockets.push(socket)
+      socket.on("error", this.fail).on("close", this.#closed)
+      socket.once(isSecure ? "secureConnect" : "connect", () => then(socket))
+    } catch (cause) {
+      // A certificate that cannot be read, a port out of range.
+      this.fail(cause)
+    }
+  }
+
+  /** Lets go of the socket that is open. One that it is inside of stays watched, since its errors are told by that. */
+  release(): void {
+    this.#sockets.pop()?.off("error", this.fail).off("close", this.#closed)
+  }
+
+  destroy(): void {
+    for (const socket of this.#sockets) socket.destroy()
+  }
+}
+
+const tunnelOf = (
+  { host, port, proxy, tls }: Options
+): Effect.Effect<Tunnel.Tunnel | undefined, Socket.SocketError> => {
+  if (proxy === undefined || host === undefined) return Effect.undefined
+  const found = proxy === "environment"
+    ? Effect.mapError(
+      NodeProxy.fromEnvironment({ host, port, secure: tls !== undefined }),
+      (error) => openFailed(error)
+    )
+    : Effect.succeed(proxy)
+  return Effect.flatMap(found, (proxy) =>
+    Effect.try({
+      try: () => proxy && Tunnel.make(proxy, { host, port }),
+      catch: (cause) => openFailed(cause)
+    }))
 }
 
 /**
@@ -518,27 +581,31 @@ export const openSocket = <A>(
   options: Options,
   use: (socket: Net.Socket) => A
 ): Effect.Effect<A, Socket.SocketError> =>
-  Effect.callback((resume) => {
-    let socket: Net.Socket
-    try {
-      // Not an option of `connect`: `tls.connect` does not know it.
-      socket = connect(options).setNoDelay(options.noDelay ?? true)
-    } catch (cause) {
-      // A certificate that cannot be read, a port out of range.
-      return resume(Effect.fail(openFailed(cause)))
-    }
-    const fail = (cause: unknown) => resume(Effect.fail(openFailed(cause)))
-    const closed = () => fail(new Error("The connection was closed while it opened"))
-    socket.on("error", fail)
-    socket.on("close", closed)
-    socket.once(options.tls === undefined ? "connect" : "secureConnect", () => {
-      const used = use(socket)
-      socket.off("error", fail)
-      socket.off("close", closed)
-      resume(Effect.succeed(used))
-    })
-    return Effect.sync(() => socket.destroy())
-  })
+  Effect.flatMap(tunnelOf(options), (tunnel) =>
+    Effect.callback((resume) => {
+      const dial = new Dial((cause) => resume(Effect.fail(openFailed(cause))))
+      const finish = (socket: Net.Socket) => {
+        const used = use(socket)
+        dial.release()
+        resume(Effect.succeed(used))
+      }
+      if (tunnel !== undefined) dialThrough(dial, tunnel, options, finish)
+      else dial.open(() => connect(options, options.tls, options), options.tls !== undefined, finish)
+      return Effect.sync(() => dial.destroy())
+    }))
+
+const dialThrough = (dial: Dial, tunnel: Tunnel.Tunnel, options: Options, finish: (socket: Net.Socket) => void) =>
+  dial.open(
+    () => connect(tunnel, tunnel.tls, options),
+    tunnel.tls !== undefined,
+    (socket) =>
+      Tunnel.establish(socket, tunnel, (problem) => {
+        const { host, tls } = options
+        if (problem !== undefined) return dial.fail(problem)
+        if (tls === undefined) return finish(socket)
+        dial.open(() => Tls.connect({ socket, host, ...secured(tls, host) }), true, finish)
+      })
+  )
 
 const open = (options: Options): Effect.Effect<Transport.Endpoint, Socket.SocketError> =>
   openSocket(options, (socket) => makeEndpoint(socket, { peerAddress: unixAddress(options.path), ...options }))
@@ -557,7 +624,8 @@ export const unixAddress = (path: string | undefined): NetAddress.SocketAddress 
  * **Details**
  *
  * Dialling fails with a `SocketOpenError`, whose cause is Node's error; its kind
- * is `"Timeout"` after `connectTimeout`. `destroy` discards what has not left for
+ * is `"Timeout"` after `connectTimeout`. A proxy that refuses the tunnel is the
+ * cause `ProxyRefused`, which a client's `HandshakeError` has as its reason. `destroy` discards what has not left for
  * the kernel; closing the scope sends it, for `linger` at most.
  *
  * **Gotchas**

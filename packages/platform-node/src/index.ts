@@ -21,6 +21,11 @@ export * as NodeHttp2WebSocketServer from "./NodeHttp2WebSocketServer.ts"
 /**
  * @since 1.0.0
  */
+export * as NodeProxy from "./NodeProxy.ts"
+
+/**
+ * @since 1.0.0
+ */
 export * as NodeTransport from "./NodeTransport.ts"
 
 /**

@@ -130,8 +130,8 @@ export interface ReconnectingWebSocket<E> {
  *
  * | failure                                                                          | again |
  * | -------------------------------------------------------------------------------- | ----- |
- * | `UpgradeDeclined` with 5xx, 408, 425 or 429                                      | yes   |
- * | `UpgradeDeclined` with another status                                            | no    |
+ * | `UpgradeDeclined` or `ProxyRefused` with 5xx, 408, 425 or 429                    | yes   |
+ * | `UpgradeDeclined` or `ProxyRefused` with another status                          | no    |
  * | `TransportFailed`, `HandshakeTimeout`                                            | yes   |
  * | any other `HandshakeError`                                                       | no    |
  * | the peer closed with 1001, 1005, 1011 to 1014 or 3008, or without a Close (1006) | yes   |

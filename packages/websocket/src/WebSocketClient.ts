@@ -291,14 +291,15 @@ const broken = (rule: Rule) => Result.fail(new HandshakeRule({ rule }))
 // Section 3, and RFC 9110 section 4.2.4 about a user and password in a URL.
 const hostAndTarget = (input: string | URL) => {
   const url = URL.parse(input)
-  if (url !== null && /^wss?\+unix:$/.test(url.protocol)) {
-    // the path of the socket, then a colon and the target; no name to put into Host
-    const colon = url.pathname.indexOf(":")
-    return Result.succeed({ host: "localhost", target: (colon < 0 ? "/" : url.pathname.slice(colon + 1)) + url.search })
+  if (url === null || !/^(?:(?:ws|http)s?|wss?\+unix):$/.test(url.protocol) || url.href.includes("#")) {
+    return broken("InvalidTarget")
   }
-  if (url === null || !/^(?:ws|http)s?:$/.test(url.protocol) || url.href.includes("#")) return broken("InvalidTarget")
-  if (url.username !== "" || url.password !== "") return broken("InvalidHost")
-  return Result.succeed({ host: url.host, target: url.pathname + url.search })
+  const isUnix = url.protocol.endsWith("+unix:")
+  if (url.username !== "" || url.password !== "" || (isUnix && url.host !== "")) return broken("InvalidHost")
+  if (!isUnix) return Result.succeed({ host: url.host, target: url.pathname + url.search })
+  // the path of the socket, then a colon and the target; no name to put into Host
+  const colon = url.pathname.indexOf(":")
+  return Result.succeed({ host: "localhost", target: (colon < 0 ? "/" : url.pathname.slice(colon + 1)) + url.search })
 }
 
 const isCookie = (name: string, value: string): boolean =>

@@ -78,8 +78,15 @@ export class ConnectionClosed
   }
 }
 
-// A `SocketError` says less than the error of the platform inside it.
-const innermost = (error: Error): Error => error.cause instanceof Error ? innermost(error.cause) : error
+// A `SocketError` has its reason, and that the error of the platform, which says more; one that tried several addresses
+// has an error for each.
+const inside = (error: Error): unknown =>
+  error instanceof AggregateError ? error.errors[0] : "reason" in error ? error.reason : error.cause
+
+const innermost = (error: Error): Error => {
+  const inner = inside(error)
+  return inner instanceof Error ? innermost(inner) : error
+}
 
 /**
  * The transport below failed: refused, reset, timed out; or it ended before the
@@ -454,6 +461,25 @@ export class RedirectRefused
 }
 
 /**
+ * The proxy on the way to the server answered CONNECT with `status`, RFC 9110
+ * section 9.3.6: 407 where it asks for other credentials. `headers` are its
+ * response's, as received.
+ *
+ * @category reasons
+ * @since 1.0.0
+ */
+export class ProxyRefused
+  extends Schema.TaggedError<ProxyRefused>("effect-websocket/WebSocketError/ProxyRefused")("ProxyRefused", {
+    status: Schema.Int,
+    headers: Schema.Array(Schema.Tuple([Schema.String, Schema.String]))
+  })
+{
+  override get message(): string {
+    return `The proxy refused the tunnel with ${this.status}`
+  }
+}
+
+/**
  * The server's `accept` refused the request, and it was answered with `status`.
  *
  * @category reasons
@@ -510,6 +536,7 @@ export class HandshakeError
     reason: Schema.Union([
       UpgradeDeclined,
       RedirectRefused,
+      ProxyRefused,
       InvalidRequest,
       InvalidResponse,
       SubprotocolRefused,

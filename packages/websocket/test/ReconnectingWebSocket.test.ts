@@ -595,7 +595,9 @@ describe("whether to try again", () => {
     [new WebSocketError.InvalidRequest({ rule: "InvalidTarget", section: "4.1", status: undefined }), false],
     [new WebSocketError.SubprotocolRefused({ offered: [], chosen: undefined }), false],
     [new WebSocketError.ExtensionRefused({ extension: "x" }), false],
-    [new WebSocketError.HeadTooLarge({ limit: "maxHeadSize" }), false]
+    [new WebSocketError.HeadTooLarge({ limit: "maxHeadSize" }), false],
+    [new WebSocketError.ProxyRefused({ status: 407, headers: [] }), false],
+    [new WebSocketError.ProxyRefused({ status: 502, headers: [] }), true]
   ])("a handshake fails with %s: %s", (reason, expected) => {
     assert.strictEqual(ReconnectingWebSocket.isTransient(new WebSocketError.HandshakeError({ reason })), expected)
   })

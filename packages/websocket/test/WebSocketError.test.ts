@@ -107,6 +107,7 @@ const handshake: ReadonlyArray<WebSocketError.HandshakeError["reason"]> = [
   ...Object.keys(WebSocketError.redirectRules).map((rule) =>
     new RedirectRefused({ rule: rule as WebSocketError.RedirectRule, status: 302, location: "ftp://é" })
   ),
+  new WebSocketError.ProxyRefused({ status: 407, headers: [["Proxy-Authenticate", "Basic"]] }),
   new SubprotocolRefused({ offered: ["a", "b"], chosen: undefined }),
   new SubprotocolRefused({ offered: [], chosen: "c" }),
   new ExtensionRefused({ extension: "permessage-deflate" }),

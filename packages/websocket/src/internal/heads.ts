@@ -46,8 +46,12 @@ export const handshakeError = (reason: WebSocketError.HandshakeError["reason"]):
  *
  * @internal
  */
-export const transportFailed = (cause: TransportError): WebSocketError.HandshakeError =>
-  handshakeError(new WebSocketError.TransportFailed({ cause }))
+export const transportFailed = (cause: TransportError): WebSocketError.HandshakeError => {
+  const refusal = cause.reason.cause
+  return handshakeError(
+    refusal instanceof WebSocketError.ProxyRefused ? refusal : new WebSocketError.TransportFailed({ cause })
+  )
+}
 
 /**
  * A broken rule as a handshake error of the side that noticed.

@@ -40,6 +40,7 @@ const isTransientStatus = (status: number): boolean =>
 
 const handshake: Table<Handshake> = {
   UpgradeDeclined: ({ status }) => isTransientStatus(status),
+  ProxyRefused: ({ status }) => isTransientStatus(status),
   HandshakeTimeout: true,
   TransportFailed: true,
   RedirectRefused: false,

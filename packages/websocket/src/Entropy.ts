@@ -51,6 +51,21 @@ export const Entropy: Context.Reference<Entropy> = Context.Reference<Entropy>("e
 })
 
 /**
+ * The source that takes numbers from a generator, for tests that must give the
+ * same bytes for the same seed.
+ *
+ * **Gotchas**
+ *
+ * Predictable. Never for connections that leave the process.
+ *
+ * @category constructors
+ * @since 1.0.0
+ */
+export const fromRandom = (random: typeof Random.Random.Service): Entropy => ({
+  uint32Unsafe: () => Math.floor(random.nextDoubleUnsafe() * 0x100000000)
+})
+
+/**
  * Layer that takes numbers from Effect's `Random`, for tests that must give the
  * same bytes for the same seed.
  *
@@ -61,12 +76,7 @@ export const Entropy: Context.Reference<Entropy> = Context.Reference<Entropy>("e
  * @category layers
  * @since 1.0.0
  */
-export const layerRandom: Layer.Layer<never> = Layer.effect(
-  Entropy,
-  Effect.map(Random.Random, (random): Entropy => ({
-    uint32Unsafe: () => Math.floor(random.nextDoubleUnsafe() * 0x100000000)
-  }))
-)
+export const layerRandom: Layer.Layer<never> = Layer.effect(Entropy, Effect.map(Random.Random, fromRandom))
 
 /**
  * `size` fresh bytes, for a handshake key.

@@ -174,17 +174,32 @@ describe("VirtualTime", () => {
         assert.notStrictEqual(yield* draw(1), yield* draw(2))
       }))
 
-    it.effect("decides about the order of fibers where asked, the same each time", () =>
+    const seeds = Array.from({ length: 40 }, (_, seed) => seed)
+
+    it.effect("decides who runs next where asked, the same each time", () =>
       Effect.gen(function*() {
-        const balances = (interleave: boolean) =>
-          Effect.forEach(
-            Array.from({ length: 40 }, (_, seed) => seed),
-            (seed) => VirtualTime.run(lostUpdate, { seed, interleave })
-          )
-        assert.deepStrictEqual(new Set(yield* balances(false)), new Set([4]))
-        const found = yield* balances(true)
+        const race = Effect.gen(function*() {
+          const order: Array<string> = []
+          const runner = (name: string) => Effect.andThen(Effect.yieldNow, Effect.sync(() => order.push(name)))
+          yield* Effect.all(["a", "b", "c"].map(runner), { concurrency: "unbounded" })
+          return order.join("")
+        })
+        const orders = (interleave: boolean) =>
+          Effect.forEach(seeds, (seed) => VirtualTime.run(race, { seed, interleave }))
+        assert.deepStrictEqual(new Set(yield* orders(false)), new Set(["abc"]))
+        const found = yield* orders(true)
+        assert.strictEqual(new Set(found).size, 6)
+        assert.deepStrictEqual(yield* orders(true), found)
+      }))
+
+    it.effect("decides where fibers yield where asked, the same each time", () =>
+      Effect.gen(function*() {
+        const balances = (interleave: boolean | "everywhere") =>
+          Effect.forEach(seeds, (seed) => VirtualTime.run(lostUpdate, { seed, interleave }))
+        assert.deepStrictEqual(new Set(yield* balances(true)), new Set([4]))
+        const found = yield* balances("everywhere")
         assert.isTrue(found.some((balance) => balance < 4))
-        assert.deepStrictEqual(yield* balances(true), found)
+        assert.deepStrictEqual(yield* balances("everywhere"), found)
       }))
   })
 })

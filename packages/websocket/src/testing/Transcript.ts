@@ -5,6 +5,7 @@
  * @since 1.0.0
  */
 import * as FrameDecoder from "@effect-websocket/protocol/FrameDecoder"
+import * as FrameEncoder from "@effect-websocket/protocol/FrameEncoder"
 import { Opcode } from "@effect-websocket/protocol/Opcode"
 import * as FaultSchedule from "./FaultSchedule.ts"
 
@@ -112,12 +113,16 @@ const headEnd = (bytes: Uint8Array): number => {
 
 /** Reads one direction of a connection: a head, then frames. */
 class Reading {
+  /** How many bytes the head and the whole frames take. */
+  size = 0
+  readonly #masked: boolean
   readonly #frames: FrameDecoder.FrameDecoder
   #head: Uint8Array | undefined = new Uint8Array(0)
   #payload: Uint8Array = new Uint8Array(0)
   #broken = false
 
   constructor(sender: "client" | "server") {
+    this.#masked = sender === "client"
     // Every reserved bit is let through: whether it was agreed is not ours to say.
     this.#frames = new FrameDecoder.FrameDecoder({ role: sender === "client" ? "server" : "client", ownedBits: 0x70 })
   }
@@ -129,6 +134,7 @@ class Reading {
     if (end === -1) return []
     const head = decoder.decode(this.#head.subarray(0, end))
     const rest = this.#head.slice(end)
+    this.size = end
     this.#head = undefined
     return [head.slice(0, head.indexOf("\r\n")), ...this.#read(rest)]
   }
@@ -140,6 +146,7 @@ class Reading {
     for (let piece = this.#frames.next(); piece !== undefined; piece = this.#frames.next()) {
       this.#payload = join(this.#payload, piece.payload)
       if (!piece.last) continue
+      this.size += FrameEncoder.frameSize(piece.length, this.#masked)
       lines.push(describeFrame(piece, this.#payload))
       this.#payload = new Uint8Array(0)
     }
@@ -148,12 +155,6 @@ class Reading {
       lines.push(`not a frame: ${this.#frames.violation.rule}`)
     }
     return lines
-  }
-
-  /** What the direction breaks off in. */
-  get left(): string | undefined {
-    if (this.#payload.length > 0) return `(${this.#payload.length} bytes of a frame that is not whole)`
-    return this.#head !== undefined && this.#head.length > 0 ? "(a head that is not whole)" : undefined
   }
 }
 
@@ -167,16 +168,98 @@ const sayKind = (event: Event): string =>
  * @since 1.0.0
  */
 export const lines = ({ events }: Transcript): ReadonlyArray<Line> => {
+  const readingOf = makeReadings()
+  return events.flatMap((event): ReadonlyArray<Line> => {
+    const { at, bytes, connection, from, to } = event
+    const reading = readingOf(event)
+    const texts = reading === undefined ? [sayKind(event)] : reading.push(bytes!)
+    return texts.map((text) => ({ at, connection, from, to, text }))
+  })
+}
+
+/** Finds the reading that the bytes of an event go to. */
+const makeReadings = () => {
   const readings = new Map<string, Reading>()
   const clients = new Map<number, string>()
-  return events.flatMap(({ at, bytes, connection, from, to, ...event }): ReadonlyArray<Line> => {
-    if (event.kind === "open") clients.set(connection!, from)
-    if (event.kind !== "data") return [{ at, connection, from, to, text: sayKind({ at, from, to, ...event }) }]
+  return ({ connection, from, kind }: Event): Reading | undefined => {
+    if (kind === "open") clients.set(connection!, from)
+    if (kind !== "data") return undefined
     const key = `${connection}/${from}`
     const reading = readings.get(key) ?? new Reading(clients.get(connection!) === from ? "client" : "server")
     readings.set(key, reading)
-    return reading.push(bytes!).map((text) => ({ at, connection, from, to, text }))
+    return reading
+  }
+}
+
+/**
+ * A place in one direction of a connection.
+ *
+ * @category models
+ * @since 1.0.0
+ */
+export interface Place {
+  /** From 1, among the connections of the same two hosts. */
+  readonly connection: number
+  /** The hosts. */
+  readonly from: string
+  readonly to: string
+  /** From 0. */
+  readonly byte: number
+}
+
+/**
+ * The places where something was sent: before each write that reached the
+ * network, at the beginning of each frame, or at each byte.
+ *
+ * @category converting
+ * @since 1.0.0
+ */
+export const places = ({ events }: Transcript, of: "operation" | "frame" | "byte"): ReadonlyArray<Place> => {
+  const readingOf = makeReadings()
+  const sent = new Map<string, number>()
+  const ordinalOf = makeOrdinals()
+  return events.flatMap((event): ReadonlyArray<Place> => {
+    const connection = ordinalOf(event)
+    const reading = readingOf(event)
+    if (reading === undefined) return []
+    const key = `${event.connection}/${event.from}`
+    const start = sent.get(key) ?? 0
+    const end = start + event.bytes!.length
+    sent.set(key, end)
+    const begun = begins(reading, event.bytes!)
+    const bytes = of === "operation" ? [start] : of === "frame" ? begun : range(start, end)
+    return bytes.map((byte) => ({ connection, from: hostOf(event.from), to: hostOf(event.to), byte }))
   })
+}
+
+const range = (start: number, end: number): ReadonlyArray<number> =>
+  Array.from({ length: end - start }, (_, index) => start + index)
+
+const hostOf = (name: string): string => name.slice(0, name.lastIndexOf(":"))
+
+/** Where frames begin behind those that end in the bytes. */
+const begins = (reading: Reading, bytes: Uint8Array): ReadonlyArray<number> => {
+  const places = new Set<number>()
+  for (const byte of bytes) {
+    const { size } = reading
+    reading.push(Uint8Array.of(byte))
+    if (reading.size > size) places.add(reading.size)
+  }
+  return Array.from(places)
+}
+
+/** Counts connections of the same two hosts. */
+const makeOrdinals = () => {
+  const counts = new Map<string, number>()
+  const ordinals = new Map<number | undefined, number>()
+  return ({ connection, from, kind, to }: Event): number => {
+    if (kind === "open") {
+      const pair = [hostOf(from), hostOf(to)].toSorted().join("/")
+      counts.set(pair, (counts.get(pair) ?? 0) + 1)
+      ordinals.set(connection, counts.get(pair)!)
+    }
+    return ordinals.get(connection) ?? 0
+  }
 }
 
 const formatLine = ({ at, connection, from, text, to }: Line): string => {

@@ -4,8 +4,7 @@
  *
  * Every fiber of the run is scheduled here, on one queue, so that the run is the
  * same each time, and so that it is known when all wait. With `interleave` the
- * seed decides who runs next and where fibers yield, which finds what depends on
- * the order. `Random` and the masking keys come from the seed as well.
+ * seed decides who runs next, which finds what depends on the order. `Random` and the masking keys come from the seed as well.
  *
  * @since 1.0.0
  */
@@ -29,8 +28,13 @@ import { type Ended, Machine, type SeededOptions, seededRandom } from "./interna
 export interface Options {
   /** Where chance comes from. Default 0. */
   readonly seed?: number | string | undefined
-  /** Whether the seed decides about the order of fibers. Default `false`: first come, first served. */
-  readonly interleave?: boolean | undefined
+  /**
+   * Whether the seed decides which of the fibers that can run runs next.
+   * `"everywhere"`: also where they yield, at any operation, as a scheduler may
+   * but hardly does; then even `Effect.timeout` around an operation can come
+   * between its end and its own. Default `false`: first come, first served.
+   */
+  readonly interleave?: boolean | "everywhere" | undefined
   /** Virtual time after which the run fails with `TimeLimit`. Default 1 hour. */
   readonly maxTime?: Duration.Input | undefined
   /** Turns of fibers after which the run fails with `StepLimit`. Default 1000000. */
@@ -151,7 +155,8 @@ const settings = (options: Options | undefined): SeededOptions => {
  * **Details**
  *
  * Services, loggers and tracers are those of the environment. `finished` is run
- * when the Effect has ended, before what outlived it is looked at.
+ * when the Effect has ended or is given up, and all that can have run has,
+ * before what outlived it is looked at.
  *
  * @category running
  * @since 1.0.0

@@ -22,7 +22,7 @@ type AnyFiber = Fiber.Fiber<unknown, unknown>
  */
 export interface SeededOptions {
   readonly seed: number | string
-  readonly interleave: boolean
+  readonly interleave: boolean | "everywhere"
   /** Milliseconds. */
   readonly maxTime: number
   readonly maxSteps: number
@@ -239,11 +239,11 @@ export class Machine {
   #settled = false
 
   constructor(options: SeededOptions, live: Clock.Clock) {
-    const random = options.interleave ? seededRandom(`${options.seed}/interleave`) : undefined
+    const random = options.interleave === false ? undefined : seededRandom(`${options.seed}/interleave`)
     this.#options = options
     this.#turns = new Turns(random)
     this.clock = new MachineClock(live)
-    this.scheduler = new MachineScheduler(this.#turns, random)
+    this.scheduler = new MachineScheduler(this.#turns, options.interleave === "everywhere" ? random : undefined)
   }
 
   start<A, E, R>(
@@ -255,8 +255,9 @@ export class Machine {
     this.#done = () => {
       const time = this.clock.currentTimeMillisUnsafe()
       const stuck = this.#stuck
-      if (stuck === undefined) Effect.runForkWith(context)(finished)
-      this.#drain(turnsToEnd)
+      if (stuck === undefined) this.#drain(turnsToEnd)
+      Effect.runForkWith(context)(finished)
+      if (stuck === undefined) this.#drain(turnsToEnd)
       const left = stuck === undefined ? this.#describe() : []
       const exit = stuck ?? root.pollUnsafe()!
       this.#end()

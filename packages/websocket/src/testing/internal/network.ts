@@ -285,7 +285,9 @@ export class Network {
       if (fault._tag === "Corrupt") kept[fault.byte - start]! ^= fault.mask
       else kept = kept.subarray(0, fault.byte - start)
     }
-    if (kept.length > 0 && this.record !== undefined) this.note({ ...event, kind: "data", bytes: new Uint8Array(kept) })
+    if (kept.length > 0 && this.record !== undefined && !side.stalled) {
+      this.note({ ...event, kind: "data", bytes: new Uint8Array(kept) })
+    }
     return kept
   }
 
@@ -553,6 +555,7 @@ const wakeAll = (link: Link): void => {
 
 const untilOpen = (link: Link): Effect.Effect<void> =>
   Effect.callback((resume) => {
+    if (link.isOpen) return resume(Effect.void)
     const wakeUp = () => resume(Effect.void)
     link.waiting.add(wakeUp)
     return Effect.sync(() => link.waiting.delete(wakeUp))

@@ -296,18 +296,25 @@ export const unblock = (pipe: Pipe): void => {
   wake(pipe)
 }
 
-const park = (pipe: Pipe): Effect.Effect<void> =>
+/** Waits for something to happen to the pipe after it had `head` in front; the fiber may have yielded since. */
+const park = (pipe: Pipe, head: Segment | undefined, readyAt: number): Effect.Effect<void> =>
   Effect.callback((resume) => {
+    const next = pipe.line.segments[0]
+    if (pipe.readError !== undefined || next !== head || (next?.readyAt ?? Infinity) !== readyAt) {
+      return resume(Effect.void)
+    }
     const wakeUp = () => resume(Effect.void)
     pipe.parked.add(wakeUp)
     return Effect.sync(() => pipe.parked.delete(wakeUp))
   })
 
 const untilReady = (pipe: Pipe): Effect.Effect<void> => {
-  const readyAt = pipe.line.segments[0]?.readyAt ?? Infinity
+  const head = pipe.line.segments[0]
+  const readyAt = head?.readyAt ?? Infinity
+  const parked = park(pipe, head, readyAt)
   return readyAt === Infinity
-    ? park(pipe)
-    : Effect.raceFirst(park(pipe), pipe.line.timing!.clock.sleep(Duration.millis(readyAt - now(pipe.line))))
+    ? parked
+    : Effect.raceFirst(parked, pipe.line.timing!.clock.sleep(Duration.millis(readyAt - now(pipe.line))))
 }
 
 // Parking is only a signal; bytes leave the pipe in the fiber that pulls, so an interrupted pull loses none.

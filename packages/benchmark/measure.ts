@@ -28,7 +28,14 @@ type Window = (
 const idOf = (entry: Entry) => entry.name
 
 const loadOf = ({ extent: { brief } }: Bench, { load }: Cell): LoadOptions =>
-  brief ? { ...load, connections: Math.min(load.connections, 4), inFlight: Math.min(load.inFlight, 4) } : load
+  brief
+    ? {
+      ...load,
+      connections: Math.min(load.connections, 4),
+      inFlight: Math.min(load.inFlight, 4),
+      shape: { ...load.shape, size: Math.min(load.shape.size, 2 ** 18) }
+    }
+    : load
 
 type Seen = Usage & Moved
 

@@ -22,7 +22,7 @@ const collect = () => typeof Bun === "undefined" ? globalThis.gc?.() : Bun.gc(tr
 const memory = async (): Promise<Memory> => {
   for (let round = 0; round < 4; round++) {
     collect()
-    await setTimeout(50)
+    await setTimeout(10)
   }
   const { arrayBuffers, external, heapUsed, rss } = process.memoryUsage()
   // `external` has the array buffers in it, in Node as in Bun.

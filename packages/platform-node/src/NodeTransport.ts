@@ -84,6 +84,10 @@ class Outbound {
   /** What was written in this turn of the event loop. */
   room: Transport.Room | undefined
   flushing = false
+  /** When it was first held back for what may follow, in milliseconds; `undefined` where it is not. */
+  heldSince: number | undefined
+  /** How much of it was there in the turn before. */
+  seen = 0
   end: Socket.SocketError | undefined
 }
 
@@ -158,8 +162,9 @@ const pull = (stream: Duplex, inbound: Inbound): Transport.Endpoint["pull"] =>
  * for another connection's turn. `setImmediate` would gather more, but a write
  * from within Effect's scheduler, itself one, would then wait a whole round.
  */
-const flushLater = (stream: Duplex, outbound: Outbound): void => {
+const flushLater = (stream: Duplex, outbound: Outbound, more: boolean): void => {
   if (outbound.flushing) return
+  if (more) return holdings.add(stream, outbound)
   outbound.flushing = true
   process.nextTick(flushNow, stream, outbound)
 }
@@ -169,6 +174,50 @@ const flushNow = (stream: Duplex, outbound: Outbound): void => {
   flush(stream, outbound)
 }
 
+// How long the first of what is held back waits at most, in milliseconds.
+const heldAtMost = 2
+
+/**
+ * Those that hold back what they wrote, since more is to come.
+ *
+ * A fiber that answers one message and yields before it takes the next (as
+ * `Effect.forever` does) writes in as many turns as there are messages. It goes
+ * on in the next, so that a turn without a write tells that it does not.
+ */
+class Holdings {
+  #held: Array<readonly [Duplex, Outbound]> = []
+  #looking = false
+  #lookedAt = 0
+
+  add(stream: Duplex, outbound: Outbound): void {
+    if (outbound.heldSince !== undefined) return
+    if (!this.#looking) {
+      this.#looking = true
+      this.#lookedAt = performance.now()
+      setImmediate(() => this.#look())
+    }
+    outbound.heldSince = this.#lookedAt
+    outbound.seen = 0
+    this.#held.push([stream, outbound])
+  }
+
+  #look(): void {
+    const now = this.#lookedAt = performance.now()
+    this.#held = this.#held.filter(([stream, outbound]) => {
+      const length = outbound.room?.length ?? 0
+      if (outbound.heldSince === undefined || length === 0) return false
+      const goesOn = length !== outbound.seen && now - outbound.heldSince < heldAtMost
+      outbound.seen = length
+      if (!goesOn) flush(stream, outbound)
+      return goesOn
+    })
+    this.#looking = this.#held.length > 0
+    if (this.#looking) setImmediate(() => this.#look())
+  }
+}
+
+const holdings = new Holdings()
+
 // Not TLS, which keeps what it is given.
 const isPlain = (stream: Duplex): boolean => stream instanceof Net.Socket && !(stream instanceof Tls.TLSSocket)
 
@@ -177,6 +226,7 @@ const flush = (stream: Duplex, outbound: Outbound): void => {
   const { room } = outbound
   if (room === undefined) return
   outbound.room = undefined
+  outbound.heldSince = undefined
   const slabs = slabsOf(room.bytes.length)
   if (room.length === 0 || stream.destroyed || stream.writableEnded) return slabs.giveBack(room.bytes)
   const bytes = room.bytes.subarray(0, room.length)
@@ -197,14 +247,14 @@ const isOpen = (outbound: Outbound): boolean =>
   !outbound.full && outbound.end === undefined && outbound.waiting.length === 0
 
 /** Room for `size` bytes behind what was gathered. */
-const gather = (stream: Duplex, outbound: Outbound, size: number): Transport.Room => {
+const gather = (stream: Duplex, outbound: Outbound, size: number, more: boolean): Transport.Room => {
   const { room } = outbound
   const length = room?.length ?? 0
+  flushLater(stream, outbound, more)
   if (room !== undefined && length + size <= room.bytes.length) return room
-  flushLater(stream, outbound)
   if (length > 0 && length + size > largeRooms.size) {
     flush(stream, outbound)
-    return gather(stream, outbound, size)
+    return gather(stream, outbound, size, more)
   }
   const bytes = slabsOf(length + size).take()
   if (room !== undefined) {
@@ -214,9 +264,14 @@ const gather = (stream: Duplex, outbound: Outbound, size: number): Transport.Roo
   return outbound.room = { bytes, length }
 }
 
-const giveRoom = (stream: Duplex, outbound: Outbound, size: number): Transport.Room | undefined => {
+const giveRoom = (
+  stream: Duplex,
+  outbound: Outbound,
+  size: number,
+  more: boolean
+): Transport.Room | undefined => {
   if (!isOpen(outbound) || size > largeRooms.size) return undefined
-  const room = gather(stream, outbound, size)
+  const room = gather(stream, outbound, size, more)
   if (!outbound.full) return room
 }
 
@@ -224,7 +279,7 @@ const giveRoom = (stream: Duplex, outbound: Outbound, size: number): Transport.R
 const put = (stream: Duplex, outbound: Outbound, chunk: Uint8Array, owned: boolean): void => {
   if (chunk.length === 0) return
   if (chunk.length <= largeRooms.size) {
-    const room = gather(stream, outbound, chunk.length)
+    const room = gather(stream, outbound, chunk.length, false)
     room.bytes.set(chunk, room.length)
     room.length += chunk.length
   } else {
@@ -410,7 +465,7 @@ export const makeEndpointOf = (stream: Duplex, kind: StreamKind, options?: Endpo
     write: (chunk) => Socket.isCloseEvent(chunk) ? destroy : write(stream, outbound, [chunk]),
     writeAll: (chunks) => write(stream, outbound, chunks),
     offerUnsafe: (chunk) => offer(stream, outbound, chunk),
-    roomUnsafe: (size) => giveRoom(stream, outbound, size),
+    roomUnsafe: (size, more) => giveRoom(stream, outbound, size, more ?? false),
     end: Effect.sync(() => halfClose(stream, outbound)),
     close,
     peerAddress: options?.peerAddress ?? (socket && peerOf(socket)),

@@ -53,9 +53,11 @@ export interface Writer extends Socket.Writer {
    * of the transport's own, or `undefined` where `offerUnsafe` would return
    * `false` and where the size is more than it gives at once. The caller writes
    * there and raises `length` by what it wrote before anything else runs: so many
-   * bytes are accepted. Optional: what makes a write cost no array.
+   * bytes are accepted. `more` says that more is likely to be written in the next
+   * turn of the event loop, so that this may wait for it. Optional: what makes a
+   * write cost no array.
    */
-  readonly roomUnsafe?: ((size: number) => Room | undefined) | undefined
+  readonly roomUnsafe?: ((size: number, more?: boolean) => Room | undefined) | undefined
 }
 
 /**
@@ -337,7 +339,7 @@ const connection = (open: Effect.Effect<Endpoint, Socket.SocketError>, first?: E
           : whenOpen((endpoint) => endpoint.write(chunk)),
       writeAll: (chunks) => whenOpen((endpoint) => endpoint.writeAll(chunks)),
       offerUnsafe: (chunk) => find()?.offerUnsafe?.(chunk) ?? false,
-      roomUnsafe: (size) => find()?.roomUnsafe?.(size),
+      roomUnsafe: (size, more) => find()?.roomUnsafe?.(size, more),
       end: Effect.suspend(() => find()?.end ?? Effect.void)
     }
   }

@@ -157,6 +157,11 @@ export class Driver {
     this.#closing.onWriteFailed(error)
   }
 
+  /** Whether messages wait to be read, which may be answered next. */
+  expectsMore(): boolean {
+    return this.inbox.bytes > 0
+  }
+
   /** A message was compressed, or a part of one. */
   onCompressed(): void {
     this.#contexts?.use()

@@ -128,6 +128,8 @@ export interface Events {
   readonly onFailure: (error: Transport.TransportError) => void
   /** A message was compressed, or a part of one. */
   readonly onCompressed: () => void
+  /** Whether messages wait to be read, which may be answered next. */
+  readonly expectsMore: () => boolean
   /** The error of writes once nothing more is sent. */
   readonly closedError: () => WriteError
   readonly runFork: (
@@ -200,7 +202,7 @@ export class Outbox {
       this.#appendWhole(message, room)
       return this.#writer.offerUnsafe?.(room.bytes) === true
     }
-    const room = this.#writer.roomUnsafe(this.#connection.frameSize(length))
+    const room = this.#writer.roomUnsafe(this.#connection.frameSize(length), this.#events.expectsMore())
     if (room === undefined) return false
     this.#appendWhole(message, room)
     return true
@@ -330,7 +332,7 @@ export class Outbox {
 
   #sendPlain(data: Data, accepted: () => void): void {
     const size = this.#nextBatch(data)
-    const offered = this.#writer.roomUnsafe?.(size)
+    const offered = this.#writer.roomUnsafe?.(size, this.#events.expectsMore())
     const room = offered ?? this.#makeRoom(size)
     const end = room.length + size
     while (room.length < end) this.#appendNext(data, room)

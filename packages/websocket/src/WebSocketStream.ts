@@ -8,7 +8,9 @@
  * answered whether or not anybody reads.
  *
  * Byte arrays that are given are read while the operation runs, never changed
- * and never kept. Byte arrays that are received belong to the receiver.
+ * and never kept. Byte arrays that are received belong to the receiver, which may
+ * change them; small ones that arrived together lie side by side in one `buffer`
+ * of at most 4 KiB, so copy what is to be transferred to another thread.
  *
  * @since 1.0.0
  */

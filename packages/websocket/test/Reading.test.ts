@@ -279,19 +279,21 @@ for (const role of roles) {
           const { peer, stream } = yield* scripted(role)
           yield* peer.send(binary(pattern(10)), binary(pattern(3000)), binary(pattern(20)), binary(pattern(500)))
           const messages = (yield* stream.pull) as ReadonlyArray<Uint8Array>
-          assert.strictEqual(new Set(messages.map((message) => message.buffer)).size, 4)
-          messages[0]!.fill(0)
-          assertBytes(messages[1]!, pattern(3000))
+          for (const message of messages) message.fill(0)
+          messages.forEach((message, i) => {
+            message.fill(i + 1)
+            assert.isTrue(messages.every((other, j) => other.every((byte) => byte === (j > i ? 0 : j + 1))))
+          })
         }))
 
-      it.effect("none keeps a chunk alive that is more than twice its size", () =>
+      it.effect("none keeps more alive than twice its size, or 4 KiB of others that came with it", () =>
         Effect.gen(function*() {
           const { peer, stream } = yield* scripted(role)
           yield* peer.send(...Array.from({ length: 40 }, (_, i) => binary(pattern(i * 37, i))))
           for (let i = 0; i < 40; i++) {
             const message = (yield* stream.read) as Uint8Array
             assertBytes(message, pattern(i * 37, i))
-            assert.isAtMost(message.buffer.byteLength, message.length * 2)
+            assert.isAtMost(message.buffer.byteLength, Math.max(message.length * 2, 4096))
           }
         }))
 

@@ -121,6 +121,7 @@ export class Inbox {
 
   /** Wakes the reader whose turn it is, if it can go on. The next one's turn comes when it has. */
   serve(delay?: Effect.Effect<void>): void {
+    this.#parts.own()
     const reader = this.#firstReader
     if (reader === undefined) return
     if (this.#failure === undefined && !this.#has(reader.view)) {

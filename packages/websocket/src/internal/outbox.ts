@@ -195,7 +195,7 @@ export class Outbox {
    * the transport is full.
    */
   offer(message: Outgoing): boolean {
-    const { length } = message.deflated ?? message.bytes
+    const length = lengthOf(message)
     if (message.compress || length > this.#fragmentSize || !this.#isIdle) return false
     if (this.#writer.roomUnsafe === undefined) {
       const room = this.#makeRoom(this.#connection.frameSize(length))
@@ -206,6 +206,26 @@ export class Outbox {
     if (room === undefined) return false
     this.#appendWhole(message, room)
     return true
+  }
+
+  /**
+   * Sends messages that are whole and not compressed now, each in one frame, and
+   * gives their size in bytes. Returns `undefined`, and sends nothing, where
+   * something waits, they need more, or the transport is full.
+   */
+  offerAll(messages: ReadonlyArray<Outgoing>): number | undefined {
+    if (!this.#isIdle || this.#writer.roomUnsafe === undefined) return undefined
+    let framed = 0
+    let size = 0
+    for (const message of messages) {
+      framed += this.#connection.frameSize(lengthOf(message))
+      size += message.bytes.length
+      if (message.compress || framed > this.#batchSize) return undefined
+    }
+    const room = this.#writer.roomUnsafe(framed, this.#events.expectsMore())
+    if (room === undefined) return undefined
+    for (const message of messages) this.#appendWhole(message, room)
+    return size
   }
 
   /**

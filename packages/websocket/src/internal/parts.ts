@@ -17,6 +17,8 @@ const partOverhead = 64
 // How many taken parts are let go of together.
 const compactFrom = 32
 
+const none = new Uint8Array(0)
+
 const concatBytes = (arrays: ReadonlyArray<Uint8Array>, size: number): Uint8Array => {
   const out = new Uint8Array(size)
   let offset = 0
@@ -27,11 +29,14 @@ const concatBytes = (arrays: ReadonlyArray<Uint8Array>, size: number): Uint8Arra
   return out
 }
 
+// Small parts that arrived together are copied to one array of at most so many bytes, since an array of its own costs
+// more than a small part does. Nothing else is in it, so that none keeps more than this alive.
+const sharedSize = 4096
+const smallUpTo = 1024
+
 // A view must not pin a chunk much larger than itself.
-const own = (part: Part): Part => {
-  const { data } = part
-  return typeof data === "string" || data.length * 2 >= data.buffer.byteLength ? part : { ...part, data: data.slice() }
-}
+const pinsMore = (data: string | Uint8Array): data is Uint8Array =>
+  typeof data !== "string" && data.length * 2 < data.buffer.byteLength
 
 const sizeOf = (parts: ReadonlyArray<Part>): number => parts.reduce((size, part) => size + part.size, 0)
 
@@ -59,6 +64,8 @@ export class PartQueue {
   #held = 0
   #wholeMessages = 0
   #messagesTaken = 0
+  // How many of the last parts are views of the chunk they came in.
+  #views = 0
 
   get length(): number {
     return this.#parts.length - this.#head
@@ -88,7 +95,39 @@ export class PartQueue {
       this.#parts[this.#parts.length - 1] = { type: last.type, data: concat(both), size: sizeOf(both), fin: part.fin }
     } else {
       this.#held += partOverhead
-      this.#parts.push(own(part))
+      this.#views++
+      this.#parts.push(part)
+    }
+  }
+
+  /** Lets go of the chunk that the parts came in. To be called before any of them is taken. */
+  own(): void {
+    const { length } = this.#parts
+    const from = length - this.#views
+    let small = 0
+    this.#views = 0
+    for (let i = from; i < length; i++) {
+      const { data } = this.#parts[i]!
+      if (pinsMore(data) && data.length <= smallUpTo) small += data.length
+    }
+    let shared = none
+    let used = 0
+    for (let i = from; i < length; i++) {
+      const { data, fin, size, type } = this.#parts[i]!
+      if (!pinsMore(data)) continue
+      if (data.length > smallUpTo) {
+        this.#parts[i] = { type, data: data.slice(), size, fin }
+        continue
+      }
+      if (used + data.length > shared.length) {
+        shared = new Uint8Array(Math.min(small, sharedSize))
+        used = 0
+      }
+      const copy = new Uint8Array(shared.buffer, used, data.length)
+      copy.set(data)
+      used += data.length
+      small -= data.length
+      this.#parts[i] = { type, data: copy, size, fin }
     }
   }
 

@@ -76,6 +76,7 @@ export class Writing {
   write(message: Sendable, options?: WriteOptions): Write {
     return Effect.withFiber((fiber) => {
       if (this.#open?.owner === fiber) return inProgress
+      scratch.clear()
       const outgoing = this.#encode(message, options)
       return typeof outgoing === "string" ? invalid(outgoing) : this.#sendMessage(outgoing)
     })
@@ -84,13 +85,14 @@ export class Writing {
   writeAll(messages: ReadonlyArray<Sendable>, options?: WriteOptions): Write {
     return Effect.withFiber((fiber) => {
       if (this.#open?.owner === fiber) return inProgress
+      scratch.clear()
       const encoded: Array<Outgoing> = []
       for (const message of messages) {
         const outgoing = this.#encode(message, options)
         if (typeof outgoing === "string") return invalid(outgoing)
         encoded.push(outgoing)
       }
-      return encoded.length === 0 ? Effect.succeed(0) : this.#sendWhole(new Data(encoded, true))
+      return encoded.length === 0 ? Effect.succeed(0) : this.#sendMessages(encoded)
     })
   }
 
@@ -167,7 +169,7 @@ export class Writing {
   // What is wrong with it comes back as a string.
   #encode(message: Sendable, options: WriteOptions | undefined): Outgoing | string {
     if (message instanceof PreparedMessage) return this.#prepared(message, options)
-    const encoded = OutgoingPayload.encode(message, true, options)
+    const encoded = OutgoingPayload.encode(message, true, options, undefined, scratch)
     return encoded.problem ?? this.#outgoing(encoded, this.#compresses(options, encoded.bytes.length))
   }
 
@@ -182,10 +184,18 @@ export class Writing {
 
   // Nobody waits for a turn, and the transport has room: most messages need no more than this.
   #sendMessage(message: Outgoing, flush?: boolean): Write {
-    const isFree = this.#turns === 0 && this.#open === undefined && this.#driver.state === "Open"
-    return isFree && this.#driver.outbox.offer(message)
+    return this.#isFree && this.#driver.outbox.offer(message)
       ? Effect.succeed(message.bytes.length)
-      : this.#sendWhole(new Data([message], true, flush))
+      : this.#sendWhole(new Data([keep(message)], true, flush))
+  }
+
+  #sendMessages(messages: ReadonlyArray<Outgoing>): Write {
+    const size = this.#isFree ? this.#driver.outbox.offerAll(messages) : undefined
+    return size === undefined ? this.#sendWhole(new Data(messages.map(keep), true)) : Effect.succeed(size)
+  }
+
+  get #isFree(): boolean {
+    return this.#turns === 0 && this.#open === undefined && this.#driver.state === "Open"
   }
 
   #sendWhole(data: Data): Write {
@@ -277,6 +287,10 @@ export class Writing {
     Effect.runForkWith(this.#driver.context)(Scope.close(open.permit, Exit.void))
   }
 }
+
+const scratch = new OutgoingPayload.Scratch()
+
+const keep = (message: Outgoing): Outgoing => ({ ...message, bytes: scratch.keep(message.bytes) })
 
 const openMessage = (
   type: MessageType,

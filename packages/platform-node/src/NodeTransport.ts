@@ -64,7 +64,7 @@ const slabsOf = (size: number): Slabs => size <= smallRooms.size ? smallRooms : 
 
 /** What has been read and not yet pulled. */
 class Inbound {
-  readonly chunks: Array<Uint8Array> = []
+  chunks: Array<Uint8Array> = []
   readonly parked = new Set<() => void>()
   size = 0
   end: Socket.SocketError | undefined
@@ -92,6 +92,7 @@ class Outbound {
 }
 
 const wake = (inbound: Inbound): void => {
+  if (inbound.parked.size === 0) return
   const parked = Array.from(inbound.parked)
   inbound.parked.clear()
   parked.forEach((resume) => resume())
@@ -132,26 +133,27 @@ const receive = (stream: Duplex, inbound: Inbound, chunk: Uint8Array): void => {
   wake(inbound)
 }
 
-const park = (inbound: Inbound): Effect.Effect<void> =>
-  Effect.callback((resume) => {
-    const wakeUp = () => resume(Effect.void)
-    inbound.parked.add(wakeUp)
-    return Effect.sync(() => inbound.parked.delete(wakeUp))
-  })
-
 // Parking is only a signal; bytes leave the queue in the fiber that pulls, so an interrupted pull loses none.
-const pull = (stream: Duplex, inbound: Inbound): Transport.Endpoint["pull"] =>
-  Effect.suspend(() => {
+const pull = (stream: Duplex, inbound: Inbound): Transport.Endpoint["pull"] => {
+  const attempt: Transport.Endpoint["pull"] = Effect.suspend(() => {
     if (inbound.size > 0) {
+      const batch = inbound.chunks
+      inbound.chunks = []
       inbound.size = 0
-      const batch = inbound.chunks.splice(0)
       if (stream.isPaused()) stream.resume()
       return Effect.succeed(batch as unknown as Arr.NonEmptyReadonlyArray<Uint8Array>)
     }
     if (inbound.end !== undefined) return Effect.fail(inbound.end)
     if (stream.isPaused()) stream.resume()
-    return Effect.andThen(park(inbound), pull(stream, inbound))
+    return parked
   })
+  const parked: Transport.Endpoint["pull"] = Effect.callback((resume) => {
+    const wakeUp = () => resume(attempt)
+    inbound.parked.add(wakeUp)
+    return Effect.sync(() => inbound.parked.delete(wakeUp))
+  })
+  return attempt
+}
 
 /**
  * Holds back what is written until the turn of the event loop is over.
@@ -175,7 +177,7 @@ const flushNow = (stream: Duplex, outbound: Outbound): void => {
 }
 
 // How long the first of what is held back waits at most, in milliseconds.
-const heldAtMost = 2
+const heldAtMost = 5
 
 /**
  * Those that hold back what they wrote, since more is to come.

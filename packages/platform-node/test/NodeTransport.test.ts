@@ -1,6 +1,6 @@
 import * as NodeTransport from "@effect-websocket/platform-node/NodeTransport"
 import * as NodeTransportServer from "@effect-websocket/platform-node/NodeTransportServer"
-import { assert, describe, it } from "@effect/vitest"
+import { assert, describe, it, vi } from "@effect/vitest"
 import * as TransportContract from "effect-websocket/testing/TransportContract"
 import * as Transport from "effect-websocket/Transport"
 import * as Deferred from "effect/Deferred"
@@ -317,6 +317,71 @@ describe("NodeTransport", () => {
         yield* endpoint.end
         assert.deepStrictEqual(calls, [["abcd"], ["e"]])
       }))
+
+    describe("where more is expected to follow", () => {
+      const put = (endpoint: Transport.Endpoint, text: string, more: boolean) => {
+        const room = endpoint.roomUnsafe!(text.length, more)!
+        room.length += new TextEncoder().encodeInto(text, room.bytes.subarray(room.length)).written
+      }
+
+      /** Runs at a time that stands still until it is moved. */
+      const atTime = (test: (now: { current: number }) => Effect.Effect<void>) =>
+        Effect.suspend(() => {
+          const now = { current: 0 }
+          const spy = vi.spyOn(performance, "now").mockImplementation(() => now.current)
+          return Effect.ensuring(test(now), Effect.sync(() => spy.mockRestore()))
+        })
+
+      it.live("what is written turn after turn leaves after a turn without a write", () =>
+        atTime(Effect.fnUntraced(function*() {
+          const calls: Array<Array<string>> = []
+          const endpoint = NodeTransport.makeEndpoint(recorder(calls))
+          for (const text of ["a", "b", "c"]) {
+            put(endpoint, text, true)
+            yield* Effect.yieldNow
+            assert.deepStrictEqual(calls, [])
+          }
+          yield* Effect.yieldNow
+          assert.deepStrictEqual(calls, [["abc"]])
+        })))
+
+      it.live("what is expected no more leaves with the turn", () =>
+        atTime(Effect.fnUntraced(function*() {
+          const calls: Array<Array<string>> = []
+          const endpoint = NodeTransport.makeEndpoint(recorder(calls))
+          put(endpoint, "a", true)
+          put(endpoint, "b", false)
+          yield* Effect.yieldNow
+          assert.deepStrictEqual(calls, [["ab"]])
+          put(endpoint, "c", true)
+          endpoint.offerUnsafe!(new TextEncoder().encode("d"))
+          yield* Effect.yieldNow
+          assert.deepStrictEqual(calls, [["ab"], ["cd"]])
+        })))
+
+      it.live("nothing waits longer than five milliseconds", () =>
+        atTime(Effect.fnUntraced(function*(now) {
+          const calls: Array<Array<string>> = []
+          const endpoint = NodeTransport.makeEndpoint(recorder(calls))
+          put(endpoint, "a", true)
+          now.current = 4.9
+          yield* Effect.yieldNow
+          put(endpoint, "b", true)
+          assert.deepStrictEqual(calls, [])
+          now.current = 5
+          yield* Effect.yieldNow
+          assert.deepStrictEqual(calls, [["ab"]])
+        })))
+
+      it.live("what is held back when the connection closes is sent", () =>
+        atTime(Effect.fnUntraced(function*() {
+          const calls: Array<Array<string>> = []
+          const endpoint = NodeTransport.makeEndpoint(recorder(calls))
+          put(endpoint, "a", true)
+          yield* endpoint.end
+          assert.deepStrictEqual(calls, [["a"]])
+        })))
+    })
 
     it.live("what was written in the turn that closes is sent", () =>
       Effect.gen(function*() {

@@ -87,6 +87,7 @@ export class FrameDecoder {
   readonly #role: Frame.Role
   readonly #ownedBits: number
   #chunk: Uint8Array = none
+  #words: Int32Array | undefined
   #offset = 0
   // The header, where it is spread over chunks.
   readonly #header = new Uint8Array(Frame.maxHeaderSize)
@@ -110,12 +111,14 @@ export class FrameDecoder {
   push(chunk: Uint8Array): void {
     // Views of a Node `Buffer` would be `Buffer`s, whose `slice` does not copy.
     this.#chunk = new Uint8Array(chunk.buffer, chunk.byteOffset, chunk.length)
+    this.#words = undefined
     this.#offset = 0
   }
 
   /** Forgets what is left of the chunk, so that an idle connection keeps none alive. */
   drop(): undefined {
     this.#chunk = none
+    this.#words = undefined
     this.#offset = 0
   }
 
@@ -189,11 +192,15 @@ export class FrameDecoder {
 
   #take(size: number): Uint8Array {
     if (size === 0) return none
-    const payload = this.#chunk.subarray(this.#offset, this.#offset + size)
-    if (this.#role === "server") Mask.applyInPlace(payload, this.#key, this.#length - this.#remaining)
-    this.#offset += size
+    const start = this.#offset
+    const end = start + size
+    if (this.#role === "server") {
+      this.#words ??= Mask.wordsOf(this.#chunk)
+      Mask.applyInPlace(this.#chunk, this.#key, this.#length - this.#remaining, start, end, this.#words)
+    }
+    this.#offset = end
     this.#remaining -= size
-    return payload
+    return this.#chunk.subarray(start, end)
   }
 
   #piece(first: boolean, payload: Uint8Array): Piece {

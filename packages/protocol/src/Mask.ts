@@ -13,7 +13,7 @@
 const wordwiseFrom = 64
 
 const keyBytes = new Uint8Array(4)
-const keyWord = new Uint32Array(keyBytes.buffer)
+const keyWord = new Int32Array(keyBytes.buffer)
 
 const rotate = (key: number, phase: number): number =>
   (phase & 3) === 0 ? key : (key << ((phase & 3) << 3)) | (key >>> (32 - ((phase & 3) << 3)))
@@ -24,15 +24,22 @@ const applyBytewise = (bytes: Uint8Array, key: number, start: number, end: numbe
   }
 }
 
-const applyWordwise = (bytes: Uint8Array, key: number, start: number, end: number): void => {
+const applyWordwise = (words: Int32Array, key: number, start: number, end: number): void => {
   keyBytes[0] = key >>> 24
   keyBytes[1] = key >>> 16
   keyBytes[2] = key >>> 8
   keyBytes[3] = key
   const word = keyWord[0]!
-  const words = new Uint32Array(bytes.buffer, bytes.byteOffset + start, (end - start) >>> 2)
-  for (let i = 0; i < words.length; i++) words[i]! ^= word
+  for (let i = start; i < end; i++) words[i]! ^= word
 }
+
+/**
+ * All of an array's buffer as words, for `applyInPlace` to be called many times.
+ *
+ * @category models
+ * @since 1.0.0
+ */
+export const wordsOf = ({ buffer }: Uint8Array): Int32Array => new Int32Array(buffer, 0, buffer.byteLength >>> 2)
 
 /**
  * XORs `bytes` from `start` to `end` in place with `key`, beginning at byte
@@ -42,7 +49,8 @@ const applyWordwise = (bytes: Uint8Array, key: number, start: number, end: numbe
  *
  * `phase` is how many payload bytes of the frame came before, so a payload that
  * arrives in chunks can be unmasked chunk by chunk. `start` defaults to 0 and
- * `end` to the array's length.
+ * `end` to the array's length. `words` is what `wordsOf` gives for `bytes`; it is
+ * made where it is needed and not given.
  *
  * **Example** (Unmasking a payload in two chunks)
  *
@@ -64,12 +72,15 @@ export const applyInPlace = (
   key: number,
   phase: number,
   start: number = 0,
-  end: number = bytes.length
+  end: number = bytes.length,
+  words?: Int32Array
 ): void => {
   if (end - start < wordwiseFrom) return applyBytewise(bytes, rotate(key, phase), start, end)
   const aligned = start + (-(bytes.byteOffset + start) & 3)
   const tail = end - ((end - aligned) & 3)
   applyBytewise(bytes, rotate(key, phase), start, aligned)
-  applyWordwise(bytes, rotate(key, phase + aligned - start), aligned, tail)
+  const { byteOffset } = bytes
+  const rotated = rotate(key, phase + aligned - start)
+  applyWordwise(words ?? wordsOf(bytes), rotated, (byteOffset + aligned) >>> 2, (byteOffset + tail) >>> 2)
   applyBytewise(bytes, rotate(key, phase + tail - start), tail, end)
 }

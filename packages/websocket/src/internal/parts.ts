@@ -35,8 +35,7 @@ const sharedSize = 4096
 const smallUpTo = 1024
 
 // A view must not pin a chunk much larger than itself.
-const pinsMore = (data: string | Uint8Array): data is Uint8Array =>
-  typeof data !== "string" && data.length * 2 < data.buffer.byteLength
+const pinsMore = (data: Uint8Array): boolean => data.length * 2 < data.buffer.byteLength
 
 const sizeOf = (parts: ReadonlyArray<Part>): number => parts.reduce((size, part) => size + part.size, 0)
 
@@ -66,6 +65,8 @@ export class PartQueue {
   #messagesTaken = 0
   // How many of the last parts are views of the chunk they came in.
   #views = 0
+  // Bytes of those that are small.
+  #small = 0
 
   get length(): number {
     return this.#parts.length - this.#head
@@ -96,6 +97,7 @@ export class PartQueue {
     } else {
       this.#held += partOverhead
       this.#views++
+      if (typeof part.data !== "string" && part.data.length <= smallUpTo) this.#small += part.data.length
       this.#parts.push(part)
     }
   }
@@ -103,32 +105,23 @@ export class PartQueue {
   /** Lets go of the chunk that the parts came in. To be called before any of them is taken. */
   own(): void {
     const { length } = this.#parts
-    const from = length - this.#views
-    let small = 0
-    this.#views = 0
-    for (let i = from; i < length; i++) {
-      const { data } = this.#parts[i]!
-      if (pinsMore(data) && data.length <= smallUpTo) small += data.length
-    }
     let shared = none
-    let used = 0
-    for (let i = from; i < length; i++) {
+    for (let i = length - this.#views; i < length; i++) {
       const { data, fin, size, type } = this.#parts[i]!
-      if (!pinsMore(data)) continue
-      if (data.length > smallUpTo) {
-        this.#parts[i] = { type, data: data.slice(), size, fin }
-        continue
+      if (typeof data === "string" || !pinsMore(data)) continue
+      let copy: Uint8Array
+      if (data.length > smallUpTo) copy = data.slice()
+      else {
+        if (data.length > shared.length) shared = new Uint8Array(Math.min(this.#small, sharedSize))
+        copy = shared.subarray(0, data.length)
+        copy.set(data)
+        shared = shared.subarray(data.length)
+        this.#small -= data.length
       }
-      if (used + data.length > shared.length) {
-        shared = new Uint8Array(Math.min(small, sharedSize))
-        used = 0
-      }
-      const copy = new Uint8Array(shared.buffer, used, data.length)
-      copy.set(data)
-      used += data.length
-      small -= data.length
       this.#parts[i] = { type, data: copy, size, fin }
     }
+    this.#views = 0
+    this.#small = 0
   }
 
   /** Takes the first part. There is one. */

@@ -160,6 +160,7 @@ class Host {
 const makeAsked = (stream: Http2.ServerHttp2Stream, raw: ReadonlyArray<string>): Transport.Asked => ({
   _tag: "Asked",
   request: Http2Stream.fromRaw(raw),
+  lost: Http2Stream.lost(stream),
   respond: (response, body) =>
     Effect.try({
       try: () => {

@@ -1,6 +1,7 @@
 import * as NodeDeflate from "@effect-websocket/platform-node/NodeDeflate"
 import type * as NodeHttp2TransportServer from "@effect-websocket/platform-node/NodeHttp2TransportServer"
 import * as NodeHttp2WebSocketServer from "@effect-websocket/platform-node/NodeHttp2WebSocketServer"
+import type * as NodeTransportServer from "@effect-websocket/platform-node/NodeTransportServer"
 import { assert, describe, it } from "@effect/vitest"
 import type * as WebSocketError from "effect-websocket/WebSocketError"
 import * as WebSocketServer from "effect-websocket/WebSocketServer"
@@ -8,6 +9,7 @@ import { WebSocketStream } from "effect-websocket/WebSocketStream"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as NetAddress from "effect/net/NetAddress"
 import * as Scope from "effect/Scope"
@@ -15,6 +17,7 @@ import * as Stream from "effect/Stream"
 import * as TestClock from "effect/testing/TestClock"
 import { Buffer } from "node:buffer"
 import * as Http2 from "node:http2"
+import * as Net from "node:net"
 import * as http2 from "./fixtures/http2.ts"
 
 const { NGHTTP2_CANCEL, NGHTTP2_ENHANCE_YOUR_CALM, NGHTTP2_NO_ERROR } = Http2.constants
@@ -24,7 +27,7 @@ const echo = Effect.flatMap(WebSocketStream, (stream) => Stream.run(stream.messa
 /** A server in the clear, and where it is. */
 const serving = Effect.fnUntraced(function*<E>(
   handler: Effect.Effect<unknown, E, WebSocketStream | Scope.Scope>,
-  options?: NodeHttp2TransportServer.Http2Options & WebSocketServer.AcceptOptions
+  options?: NodeHttp2TransportServer.Http2Options & NodeTransportServer.ServeOptions & WebSocketServer.AcceptOptions
 ) {
   const layer = NodeHttp2WebSocketServer.layer({ port: 0, linger: "50 millis", ...options })
   const context = yield* Layer.build(Layer.provideMerge(WebSocketServer.serve(handler), layer))
@@ -307,6 +310,52 @@ describe("hostile sessions", () => {
       assert.isBelow(accepted, 300)
       yield* echoes(stream, "still here")
       yield* Effect.repeat(Effect.yieldNow, { until: () => Effect.runSync(server.connections) === 1 })
+    }))
+
+  it.live("a request that is taken back interrupts what accept does for it", () =>
+    Effect.gen(function*() {
+      const asked = yield* Deferred.make<void>()
+      const interrupted = yield* Deferred.make<void>()
+      const { url } = yield* serving(echo, {
+        accept: () =>
+          Deferred.succeed(asked, undefined).pipe(
+            Effect.andThen(Effect.never),
+            Effect.onInterrupt(() => Deferred.succeed(interrupted, undefined))
+          )
+      })
+      const stream = (yield* http2.session(url)).request(http2.connectHeaders, { endStream: false })
+      stream.on("error", () => {})
+      yield* Deferred.await(asked)
+      http2.reset(stream, NGHTTP2_CANCEL)
+      yield* Deferred.await(interrupted)
+    }))
+
+  it.effect("an accept that takes too long is 408, on its stream only", () =>
+    Effect.gen(function*() {
+      const asked = yield* Deferred.make<void>()
+      const { url } = yield* serving(echo, {
+        accept: ({ target }) =>
+          target === "/slow" ? Effect.andThen(Deferred.succeed(asked, undefined), Effect.never) : Effect.succeed({})
+      })
+      const session = yield* http2.session(url)
+      const slow = yield* Effect.forkChild(http2.request(session, { ...http2.connectHeaders, ":path": "/slow" }))
+      yield* Deferred.await(asked)
+      yield* TestClock.adjust("30 seconds")
+      const { headers }: { readonly headers: object } = yield* Fiber.join(slow)
+      assert.propertyVal(headers, ":status", 408)
+      yield* echoes((yield* http2.request(session)).stream, "still here")
+    }))
+
+  it.live("a connection in the clear that says nothing is dropped after handshakeTimeout", () =>
+    Effect.gen(function*() {
+      const { url } = yield* serving(echo, { handshakeTimeout: "50 millis" })
+      const { hostname, port } = new URL(url)
+      for (const start of ["", "PR"]) {
+        const socket = Net.connect(Number(port), hostname)
+        socket.write(start)
+        yield* http2.rest(socket)
+        socket.destroy()
+      }
     }))
 
   it.live("a field section beyond 64 KiB resets its stream, and ends no other", () =>

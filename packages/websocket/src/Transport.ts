@@ -96,6 +96,8 @@ export interface Asking {
 export interface Asked {
   readonly _tag: "Asked"
   readonly request: Fields
+  /** Fails when the client gives up before it is answered. */
+  readonly lost: Effect.Effect<never, Socket.SocketError>
   /** Answers, once. A response with a body ends this side; that without leaves it open for bytes. */
   readonly respond: (response: Fields, body?: Uint8Array) => Effect.Effect<void, Socket.SocketError>
 }

@@ -276,10 +276,18 @@ class Upgrade<R> {
       readRequest(this.#link, options, config),
       ({ leftover, request }) =>
         Effect.flatMap(
-          Accepting.decide(request, options, offer),
+          this.#unlessLost(Accepting.decide(request, options, offer)),
           (decision) => this.#respond(request, leftover, decision)
         )
     )
+  }
+
+  /** A request that is taken back stops what is done for it, or floods of them would cost much at little. */
+  #unlessLost<A>(deciding: Effect.Effect<A, Declining.Declined, R>): Effect.Effect<A, Declining.Declined, R> {
+    const { bootstrap } = this.#link
+    return bootstrap?._tag === "Asked"
+      ? Effect.raceFirst(deciding, Effect.mapError(bootstrap.lost, Declining.lost))
+      : deciding
   }
 
   #respond(

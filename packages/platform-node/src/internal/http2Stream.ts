@@ -5,7 +5,7 @@
  * @since 1.0.0
  */
 import type { Fields } from "@effect-websocket/protocol/ExtendedConnect"
-import type * as Transport from "effect-websocket/Transport"
+import * as Transport from "effect-websocket/Transport"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Http2 from "node:http2"
@@ -61,6 +61,21 @@ export const failureOf = (stream: Http2.Http2Stream, session: Http2.Http2Session
   return stream.aborted || code !== NGHTTP2_NO_ERROR
     ? new Error(`The HTTP/2 stream was reset with ${codes[code] ?? code}`)
     : undefined
+}
+
+/**
+ * Fails when a stream has closed.
+ *
+ * @internal
+ */
+export const lost = (stream: Http2.Http2Stream): Effect.Effect<never, Transport.TransportError> => {
+  const { session } = stream
+  return Effect.callback((resume) => {
+    const fail = () => resume(Effect.fail(Transport.readFailed(failureOf(stream, session))))
+    if (stream.destroyed) return fail()
+    stream.once("close", fail)
+    return Effect.sync(() => stream.off("close", fail))
+  })
 }
 
 /**

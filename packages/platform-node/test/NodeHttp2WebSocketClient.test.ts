@@ -146,6 +146,10 @@ describe("sessions", () => {
       yield* TestClock.adjust("10 seconds")
       yield* visit
       assert.strictEqual(new Set(peers).size, 2)
+      const stream = yield* WebSocketClient.dial({ url })
+      yield* TestClock.adjust("20 seconds")
+      yield* echoed(stream, "still here")
+      assert.strictEqual(new Set(peers).size, 2)
     }).pipe(Effect.provide(dialer)))
 
   it.live("end with the scope of the dialer, and fail what is open", () =>
@@ -258,10 +262,13 @@ describe("a server that does not agree", () => {
         Effect.flip(WebSocketClient.dial({ url, config: { handshakeTimeout: "3 seconds" } }))
       )
       const stream = yield* Deferred.await(asked)
+      let ended = false
+      stream.on("end", () => (ended = true)).resume()
       yield* TestClock.adjust("3 seconds")
       assert.strictEqual((yield* Fiber.join(dialling)).reason._tag, "HandshakeTimeout")
       yield* http2.closed(stream)
       assert.strictEqual(stream.rstCode, Http2.constants.NGHTTP2_CANCEL)
+      assert.isFalse(ended)
     }).pipe(Effect.provide(dialer)))
 })
 

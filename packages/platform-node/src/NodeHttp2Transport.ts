@@ -209,6 +209,7 @@ const makeAsking = (session: Session, options: NodeTransport.Options & Options):
     write: (chunk) => use((stream) => stream.write(chunk)),
     writeAll: (chunks) => use((stream) => stream.writeAll(chunks)),
     offerUnsafe: (chunk) => stream?.offerUnsafe?.(chunk) ?? false,
+    roomUnsafe: (size) => stream?.roomUnsafe?.(size),
     end: Effect.suspend(() => stream?.end ?? Effect.void),
     close,
     peerAddress,

@@ -51,8 +51,8 @@ interface Serving {
   readonly handovers: WeakMap<object, HttpUpgrade.Handover>
   /** Requests for an upgrade that Effect's server handles. */
   readonly others: WeakSet<object>
-  /** What each connection was asked last and has not been answered yet. */
-  readonly unanswered: WeakMap<Duplex, Http.ServerResponse>
+  /** The answer to what each connection was asked last. */
+  readonly answers: WeakMap<Duplex, Http.ServerResponse>
 }
 
 // Of a request that Node has parsed, as it was sent.
@@ -130,18 +130,14 @@ const makeListener = (serving: Serving, answer: Answer, theirs: UpgradeListener)
     // Nobody else's any more, and one that nobody handles would end the process.
     socket.on("error", ignoreErrors)
     // A client may ask for an upgrade before the answers to what it asked first.
-    const earlier = serving.unanswered.get(socket)
-    if (earlier === undefined) handle(request, socket, head)
+    const earlier = serving.answers.get(socket)
+    if (earlier === undefined || earlier.closed) handle(request, socket, head)
     else earlier.once("close", () => handle(request, socket, head))
   }
 }
 
-const trackAnswers = (unanswered: Serving["unanswered"]): Answer => (request, response) => {
-  if (request.httpVersionMajor !== 1) return
-  unanswered.set(request.socket, response)
-  response.once("close", () => {
-    if (unanswered.get(request.socket) === response) unanswered.delete(request.socket)
-  })
+const trackAnswers = (answers: Serving["answers"]): Answer => (request, response) => {
+  if (request.httpVersionMajor === 1) answers.set(request.socket, response)
 }
 
 const listening = <Listener extends (...args: Array<any>) => void>(
@@ -202,10 +198,10 @@ export const make = Effect.fnUntraced(function*(
       fork: (effect) => void Fiber.runIn(runFork(effect), scope),
       handovers: new WeakMap(),
       others: new WeakSet(),
-      unanswered: new WeakMap()
+      answers: new WeakMap()
     }
     const offered = offering(upgrades, serving, app)
-    yield* listening(server, "request", trackAnswers(serving.unanswered))
+    yield* listening(server, "request", trackAnswers(serving.answers))
     const theirs = yield* takeListener(server, inner.serve(offered, middleware!))
     const answer = yield* NodeHttpServer.makeHandler(offered, { middleware, scope })
     yield* listening(server, "upgrade", makeListener(serving, answer, theirs))

@@ -36,7 +36,9 @@ import type * as Socket from "effect/socket/Socket"
 import * as Stream from "effect/Stream"
 import * as Tracer from "effect/Tracer"
 import * as Http from "node:http"
+import * as Https from "node:https"
 import * as Net from "node:net"
+import * as certificates from "./fixtures/certificates.ts"
 
 const echo = Effect.flatMap(WebSocketStream, (stream) => Stream.run(stream.messages, stream.sink()))
 
@@ -353,6 +355,25 @@ it.live("a route under a prefix keeps the whole target", () =>
     )
     const port = yield* serving(rooms)
     assert.strictEqual(yield* (yield* connect(port, "/api/v1/rooms/7")).read, "/api/v1/rooms/7")
+  }))
+
+it.live("over TLS a page must come by TLS too", () =>
+  Effect.gen(function*() {
+    const identity = yield* Effect.promise(() => certificates.selfSigned("DNS:localhost"))
+    const server = NodeWebSocketHttp.layerServer(() => Https.createServer(identity), quiet)
+    const layer = HttpRouter.serve(chat, { disableLogger: true, disableListenLog: true })
+    const port = portOf(yield* Layer.build(Layer.provideMerge(layer, server)))
+    const dial = (origin: string) =>
+      NodeWebSocketClient.connect({
+        url: `wss://127.0.0.1:${port}/chat`,
+        origin,
+        tls: { ca: identity.cert, servername: "localhost" }
+      })
+    const stream = yield* dial(`https://127.0.0.1:${port}`)
+    yield* stream.write("hi")
+    assert.strictEqual(yield* stream.read, "hi")
+    const { reason } = yield* Effect.flip(dial(`http://127.0.0.1:${port}`))
+    assert.deepInclude(reason, { _tag: "UpgradeDeclined", status: 403 })
   }))
 
 describe("a handler", () => {

@@ -106,7 +106,10 @@ export const make = Effect.fnUntraced(function*(options: Options = {}): Effect.f
   const desk = new Desk(config)
   return {
     offer: (handover, app) => {
-      const adapted = Effect.updateService(app, HttpServerRequest, adapt)
+      const adapted = Effect.flatMap(HttpServerRequest, (request) => {
+        adapt(request)
+        return app
+      })
       if (handover === undefined) return adapted
       return Effect.interruptible(
         Effect.provideService(adapted, Upgrading.Current, { handover, desk, config, sockets })

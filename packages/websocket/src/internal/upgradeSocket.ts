@@ -40,19 +40,32 @@ class Declined extends RequestParseError {
   override readonly [ErrorReporter.ignore] = true
 }
 
+type Writable = { -readonly [Member in "modify" | "upgradeWith"]: HttpServerRequest[Member] }
+
+// One of each for all requests: made anew for every page, they would cost more than its route.
+function upgradeWith(this: HttpServerRequest, { headers }: Parameters<HttpServerRequest["upgradeWith"]>[0]) {
+  return upgrade(this, Headers.fromInput(headers))
+}
+
+function modify(this: HttpServerRequest, options: Parameters<HttpServerRequest["modify"]>[0]) {
+  return adapt(Object.getPrototypeOf(this).modify.call(this, options))
+}
+
 /**
- * The same request, upgraded by this library.
+ * Has a request upgraded by this library, and what it is modified to. Its
+ * `upgrade` is `upgradeWith` without headers.
+ *
+ * It is changed in place: one that stands before the request, as its prototype
+ * or a proxy, makes the engine forget what it has learned about requests, and
+ * doubles what a page costs.
  *
  * @internal
  */
 export const adapt = (request: HttpServerRequest): HttpServerRequest => {
-  const upgradeWith: HttpServerRequest["upgradeWith"] = ({ headers }) => upgrade(adapted, Headers.fromInput(headers))
-  const adapted: HttpServerRequest = Object.create(request, {
-    upgrade: { value: Effect.suspend(() => upgradeWith({})) },
-    upgradeWith: { value: upgradeWith },
-    modify: { value: (options: Parameters<HttpServerRequest["modify"]>[0]) => adapt(request.modify(options)) }
-  })
-  return adapted
+  const own = request as Writable
+  own.upgradeWith = upgradeWith
+  own.modify = modify
+  return request
 }
 
 const upgrade = Effect.fnUntraced(function*(

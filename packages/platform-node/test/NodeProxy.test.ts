@@ -1,8 +1,11 @@
+import * as NodeHttp2Transport from "@effect-websocket/platform-node/NodeHttp2Transport"
+import * as NodeHttp2WebSocketServer from "@effect-websocket/platform-node/NodeHttp2WebSocketServer"
 import * as NodeProxy from "@effect-websocket/platform-node/NodeProxy"
 import * as NodeTransport from "@effect-websocket/platform-node/NodeTransport"
 import * as NodeWebSocketClient from "@effect-websocket/platform-node/NodeWebSocketClient"
 import * as NodeWebSocketServer from "@effect-websocket/platform-node/NodeWebSocketServer"
 import { assert, describe, it } from "@effect/vitest"
+import * as WebSocketClient from "effect-websocket/WebSocketClient"
 import type { HandshakeError } from "effect-websocket/WebSocketError"
 import * as WebSocketServer from "effect-websocket/WebSocketServer"
 import { WebSocketStream } from "effect-websocket/WebSocketStream"
@@ -34,6 +37,14 @@ const serving = (tls?: Tls.TlsOptions) =>
     Effect.flatMap((context) => Effect.provideContext(WebSocketServer.WebSocketServer, context)),
     Effect.map(({ address }) => (address as NetAddress.InetAddress).port)
   )
+
+const servingHttp2 = Effect.fnUntraced(function*(tls: Tls.TlsOptions) {
+  const context = yield* Layer.build(
+    WebSocketServer.serve(echo).pipe(Layer.provideMerge(NodeHttp2WebSocketServer.layer({ port: 0, tls })))
+  )
+  const { address } = yield* Effect.provideContext(WebSocketServer.WebSocketServer, context)
+  return (address as NetAddress.InetAddress).port
+})
 
 const echoes = Effect.fnUntraced(function*(options: NodeWebSocketClient.Options) {
   const stream = yield* NodeWebSocketClient.connect({ linger: "50 millis", ...options })
@@ -112,6 +123,26 @@ describe("RFC 9110 section 9.3.6: a tunnel", () => {
         "x-room": "1"
       })
       assert.notMatch(heads[0]!, /x-room|proxy/i)
+    }))
+
+  it.live("carries HTTP/2, one tunnel for many connections", () =>
+    Effect.gen(function*() {
+      const proxy = yield* proxies.make()
+      const url = `wss://localhost:${yield* servingHttp2(origin)}/`
+      const dialer = NodeHttp2Transport.layerDialer({
+        linger: "50 millis",
+        tls: { ca: origin.cert },
+        proxy: { url: `http://127.0.0.1:${proxy.port}` }
+      })
+      yield* Effect.gen(function*() {
+        for (const message of ["first", "second"]) {
+          const stream = yield* WebSocketClient.dial({ url })
+          assert.strictEqual(stream.handshake.request.version, "HTTP/2")
+          yield* stream.write(message)
+          assert.strictEqual(yield* stream.read, message)
+        }
+      }).pipe(Effect.scoped, Effect.provide(dialer))
+      assert.strictEqual(proxy.requests.length, 1)
     }))
 
   it.live("an IPv6 address stands in brackets, and a unix socket needs no proxy", () =>

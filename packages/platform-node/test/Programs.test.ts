@@ -59,6 +59,7 @@ const has = (output: ReadonlyArray<string>, text: string) =>
 describe("the lessons", () => {
   const lessons = {
     "concurrent-writers.ts": ["answered before it", "100 fibers' messages and one of 8388608 bytes, 0 out of order"],
+    "reconnecting.ts": ["weather 1.2", "1012 retry-after=700", "weather 2.2", "weather 3.2", "the feed has ended"],
     "typed-errors.ts": ["connected at attempt 3", "close code 1006 may not be sent", "MessageTooBig: over 4096 bytes"],
     "test-without-network.ts": ["10 minutes later: Open, 20 pings", "\"The peer left 2 pings unanswered\" after 420 s"]
   }

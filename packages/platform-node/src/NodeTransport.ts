@@ -156,24 +156,30 @@ const pull = (stream: Duplex, inbound: Inbound): Transport.Endpoint["pull"] => {
 }
 
 /**
- * Holds back what is written until the turn of the event loop is over.
- *
- * `process.nextTick` runs as soon as the callback that wrote returns, so all the
- * frames written because of one read, one timer or one run of Effect's scheduler
- * (which does all its work in one `setImmediate`) leave together, and none waits
- * for another connection's turn. `setImmediate` would gather more, but a write
- * from within Effect's scheduler, itself one, would then wait a whole round.
+ * Holds back what is written until the turn of the event loop is over, where
+ * `setImmediate` runs: all the frames that a connection wrote because of what
+ * came in leave together, and those of all connections one after the other, so
+ * that a peer on the same machine is woken once. Written from within
+ * `setImmediate`, as Effect's scheduler does, they leave in the next turn,
+ * which begins at once.
  */
 const flushLater = (stream: Duplex, outbound: Outbound, more: boolean): void => {
   if (outbound.flushing) return
   if (more) return holdings.add(stream, outbound)
   outbound.flushing = true
-  process.nextTick(flushNow, stream, outbound)
+  if (turn.length === 0) setImmediate(endTurn)
+  turn.push([stream, outbound])
 }
 
-const flushNow = (stream: Duplex, outbound: Outbound): void => {
-  outbound.flushing = false
-  flush(stream, outbound)
+let turn: Array<readonly [Duplex, Outbound]> = []
+
+const endTurn = (): void => {
+  const ending = turn
+  turn = []
+  for (const [stream, outbound] of ending) {
+    outbound.flushing = false
+    flush(stream, outbound)
+  }
 }
 
 // How long the first of what is held back waits at most, in milliseconds.

@@ -111,6 +111,17 @@ describe("Simulation", () => {
         assert.strictEqual(yield* Simulation.check({ seeds: 5, scenario: talk, network }), 5)
       }))
 
+    it.effect("gives each seed a network of its own where asked", () =>
+      Effect.gen(function*() {
+        const seen: Array<number> = []
+        const networkOf = (seed: number) => {
+          seen.push(seed)
+          return { latency: seed }
+        }
+        yield* Simulation.check({ seeds: 3, from: 5, scenario: talk, network: networkOf })
+        assert.deepStrictEqual(seen, [5, 6, 7])
+      }))
+
     it.effect("finds a schedule that breaks the scenario, and makes it as small as it gets", () =>
       Effect.gen(function*() {
         const { report } = yield* flip(Simulation.check({

@@ -198,7 +198,9 @@ export const run = <A, E, R>(
  * @category models
  * @since 1.0.0
  */
-export interface CheckOptions<A, E, R> extends Omit<Options<A, E, R>, "seed" | "faults"> {
+export interface CheckOptions<A, E, R> extends Omit<Options<A, E, R>, "seed" | "faults" | "network"> {
+  /** How the network behaves, or how it does for each seed. Default: no latency, no limits. */
+  readonly network?: SimulatedNetwork.Options | ((seed: number) => SimulatedNetwork.Options) | undefined
   /** How many seeds. */
   readonly seeds: number
   /** The first seed. Default 0. */
@@ -209,11 +211,22 @@ export interface CheckOptions<A, E, R> extends Omit<Options<A, E, R>, "seed" | "
   readonly maxShrinks?: number | undefined
 }
 
+/** The options of one run. */
+const runOf = <A, E, R>(
+  options: CheckOptions<A, E, R>,
+  seed: number,
+  faults: FaultSchedule.FaultSchedule,
+  record: boolean
+): Options<A, E, R> => {
+  const network = typeof options.network === "function" ? options.network(seed) : options.network
+  return { ...options, seed, faults, network: { ...network, record } }
+}
+
 /** The schedule of a seed where its run fails, made as small as it gets. */
 const falsify = Effect.fnUntraced(function*<A, E, R>(options: CheckOptions<A, E, R>, seed: number) {
   let first: string | undefined
   const holds = (faults: FaultSchedule.FaultSchedule) =>
-    Effect.map(observe({ ...options, seed, faults, network: { ...options.network, record: false } }), (report) => {
+    Effect.map(observe(runOf(options, seed, faults, false)), (report) => {
       const problem = problemOf(report)
       first ??= problem?.kind
       return problem === undefined || problem.kind !== first
@@ -241,7 +254,7 @@ export const check = Effect.fnUntraced(function*<A, E, R>(
   for (let seed = from; seed < from + options.seeds; seed++) {
     const faults = yield* falsify(options, seed)
     if (faults === undefined) continue
-    return yield* failed(yield* observe({ ...options, seed, faults }), seed - from + 1)
+    return yield* failed(yield* observe(runOf(options, seed, faults, true)), seed - from + 1)
   }
   return options.seeds
 })

@@ -88,6 +88,8 @@ class Outbound {
   heldSince: number | undefined
   /** How much of it was there in the turn before. */
   seen = 0
+  /** How many turns in a row brought nothing. */
+  idle = 0
   end: Socket.SocketError | undefined
 }
 
@@ -185,12 +187,16 @@ const endTurn = (): void => {
 // How long the first of what is held back waits at most, in milliseconds.
 const heldAtMost = 5
 
+// How many turns without a write tell that no more follows.
+const idleAtMost = 2
+
 /**
  * Those that hold back what they wrote, since more is to come.
  *
  * A fiber that answers one message and yields before it takes the next (as
  * `Effect.forever` does) writes in as many turns as there are messages. It goes
- * on in the next, so that a turn without a write tells that it does not.
+ * on in the next or the one after, so that two without a write tell that it does
+ * not.
  */
 class Holdings {
   #held: Array<readonly [Duplex, Outbound]> = []
@@ -206,6 +212,7 @@ class Holdings {
     }
     outbound.heldSince = this.#lookedAt
     outbound.seen = 0
+    outbound.idle = 0
     this.#held.push([stream, outbound])
   }
 
@@ -214,7 +221,8 @@ class Holdings {
     this.#held = this.#held.filter(([stream, outbound]) => {
       const length = outbound.room?.length ?? 0
       if (outbound.heldSince === undefined || length === 0) return false
-      const goesOn = length !== outbound.seen && now - outbound.heldSince < heldAtMost
+      outbound.idle = length === outbound.seen ? outbound.idle + 1 : 0
+      const goesOn = outbound.idle < idleAtMost && now - outbound.heldSince < heldAtMost
       outbound.seen = length
       if (!goesOn) flush(stream, outbound)
       return goesOn

@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as MemoryTransport from "effect-websocket/testing/MemoryTransport"
 import * as TransportContract from "effect-websocket/testing/TransportContract"
+import * as VirtualTime from "effect-websocket/testing/VirtualTime"
 import * as Transport from "effect-websocket/Transport"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -39,6 +40,22 @@ describe("MemoryTransport", () => {
       it.effect(law.name, () => law.check(TransportContract.fromPair(MemoryTransport.makePair())))
     }
   })
+
+  it.effect("a pull that yields just before it waits misses nothing", () =>
+    Effect.gen(function*() {
+      const meet = Effect.fnUntraced(function*(happens: (writer: Transport.Writer) => Effect.Effect<void, unknown>) {
+        const { pull, writer } = yield* open()
+        const pulling = yield* Effect.forkChild(Effect.exit(pull))
+        yield* Effect.yieldNow
+        yield* happens(writer)
+        yield* Fiber.join(pulling)
+      }, Effect.scoped)
+      for (let seed = 0; seed < 100; seed++) {
+        const options = { seed, interleave: "everywhere", promises: false } as const
+        yield* VirtualTime.run(meet((writer) => writer.write("a")), options)
+        yield* VirtualTime.run(meet((writer) => Transport.destroy(writer)), options)
+      }
+    }))
 
   describe("room", () => {
     it.effect("a write of the capacity completes, one byte more suspends", () =>

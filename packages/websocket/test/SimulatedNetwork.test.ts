@@ -122,6 +122,18 @@ describe("SimulatedNetwork", () => {
         }
       }))
 
+    it.effect("hosts have addresses of their own, and each dial a port", () =>
+      Effect.gen(function*() {
+        const network = yield* SimulatedNetwork.make()
+        const servers = yield* Effect.all([network.listen("server", 80), network.listen("other", 80)])
+        assert.notStrictEqual(String(servers[0].address), String(servers[1].address))
+        const peers = yield* Queue.unbounded<string>()
+        yield* Effect.forkScoped(servers[0].run(({ peerAddress }) => Queue.offer(peers, String(peerAddress?.()))))
+        const { dial } = network.dialer("client")
+        yield* Effect.all([openEnd(dial(url)), openEnd(dial(url))])
+        assert.notStrictEqual(yield* Queue.take(peers), yield* Queue.take(peers))
+      }))
+
     it.effect("an address is taken while something listens there", () =>
       Effect.gen(function*() {
         const network = yield* SimulatedNetwork.make()

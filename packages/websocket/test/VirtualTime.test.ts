@@ -67,6 +67,13 @@ describe("VirtualTime", () => {
           assert.deepStrictEqual(notes, [])
           yield* TestClock.adjust(1)
           assert.deepStrictEqual(notes, ["1000 slept"])
+          const late = Effect.andThen(
+            Effect.replicateEffect(Effect.yieldNow, 5),
+            Effect.delay(note(notes, "late"), 1000)
+          )
+          yield* Effect.forkChild(late)
+          yield* TestClock.adjust(1000)
+          assert.deepStrictEqual(notes, ["1000 slept", "2000 late"])
           yield* TestClock.setTime(5000)
           assert.strictEqual(yield* Clock.currentTimeMillis, 5000)
         }))

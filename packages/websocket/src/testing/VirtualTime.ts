@@ -30,9 +30,9 @@ export interface Options {
   readonly seed?: number | string | undefined
   /**
    * Whether the seed decides which of the fibers that can run runs next.
-   * `"everywhere"`: also where they yield, at any operation, as a scheduler may
-   * but hardly does; then even `Effect.timeout` around an operation can come
-   * between its end and its own. Default `false`: first come, first served.
+   * `"everywhere"`: also after how many operations they yield, from 3 to 66, so
+   * that another fiber comes between any two of them with one seed or another.
+   * Default `false`: first come, first served.
    */
   readonly interleave?: boolean | "everywhere" | undefined
   /** Virtual time after which the run fails with `TimeLimit`. Default 1 hour. */
@@ -149,6 +149,12 @@ const settings = (options: Options | undefined): SeededOptions => {
   }
 }
 
+/** After how many operations fibers yield, where the seed decides. */
+const yieldsOf = ({ interleave, seed }: SeededOptions): Context.Context<never> =>
+  interleave === "everywhere"
+    ? Context.make(Scheduler.MaxOpsBeforeYield, 3 + Math.floor(seededRandom(`${seed}/yields`).nextDoubleUnsafe() * 64))
+    : Context.empty()
+
 /**
  * Runs an Effect and tells how it ended, whatever the end.
  *
@@ -172,6 +178,7 @@ export const observe = <A, E, R>(
       const machine = new Machine(seeded, Context.get(context, Clock.Clock))
       const inside = Context.mergeAll(
         context,
+        yieldsOf(seeded),
         Context.make(Scheduler.Scheduler, machine.scheduler),
         Context.make(Clock.Clock, machine.clock),
         Context.make(Random.Random, random),

@@ -105,25 +105,20 @@ class Turns {
   }
 }
 
-/** One of so many operations of a fiber yields, where chance decides. */
-const yieldsIn = 8
-
 /** Schedules every fiber of a run, and knows them. */
 class MachineScheduler extends Scheduler.MixedScheduler {
   /** Fibers that have run and not ended, with their numbers in order of appearance. */
   readonly fibers = new Map<AnyFiber, number>()
-  readonly #random: typeof Random.Random.Service | undefined
   #last: AnyFiber | undefined
   #seen = 0
 
-  constructor(turns: Turns, random: typeof Random.Random.Service | undefined) {
+  constructor(turns: Turns) {
     super("async", turns.add)
-    this.#random = random
   }
 
   override shouldYield(fiber: AnyFiber): boolean {
     if (fiber !== this.#last) this.#meet(fiber)
-    return super.shouldYield(fiber) || (this.#random !== undefined && this.#random.nextDoubleUnsafe() * yieldsIn < 1)
+    return super.shouldYield(fiber)
   }
 
   #meet(fiber: AnyFiber): void {
@@ -243,7 +238,7 @@ export class Machine {
     this.#options = options
     this.#turns = new Turns(random)
     this.clock = new MachineClock(live)
-    this.scheduler = new MachineScheduler(this.#turns, options.interleave === "everywhere" ? random : undefined)
+    this.scheduler = new MachineScheduler(this.#turns)
   }
 
   start<A, E, R>(

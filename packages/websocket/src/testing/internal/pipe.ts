@@ -18,7 +18,7 @@ import * as Transport from "../../Transport.ts"
  */
 export interface Timing {
   readonly clock: Clock.Clock
-  /** Milliseconds of a segment's way, asked anew for each. */
+  /** Milliseconds of a segment's way, asked anew for each; none arrives before the one in front of it. */
   readonly latency: () => number
   readonly millisPerByte: number
 }
@@ -59,8 +59,6 @@ class Line {
   peak = 0
   /** The clock's milliseconds at which the last byte has left the sender. */
   freeAt = 0
-  /** The clock's milliseconds at which the last byte arrives. */
-  lastAt = 0
   /** Whether what is on its way does not arrive. */
   blocked = false
 
@@ -92,7 +90,7 @@ const arrival = (line: Line, size: number): number => {
   line.freeAt = Math.max(now(line), line.freeAt) + size * timing.millisPerByte
   if (line.blocked) return Infinity
   // Whole milliseconds, which every clock can reach; a billionth less, so that rounding errors do not cost one.
-  return line.lastAt = Math.max(line.lastAt, Math.ceil(line.freeAt + timing.latency() - 1e-6))
+  return Math.ceil(line.freeAt + timing.latency() - 1e-6)
 }
 
 const push = (line: Line, copied: Uint8Array): void => {
@@ -289,7 +287,7 @@ export const unblock = (pipe: Pipe): void => {
   const { line } = pipe
   if (!line.blocked) return
   line.blocked = false
-  line.freeAt = line.lastAt = now(line)
+  line.freeAt = now(line)
   for (const segment of line.segments) {
     if (segment.readyAt === Infinity) segment.readyAt = arrival(line, segment.bytes.length)
   }

@@ -131,7 +131,8 @@ export const compression: ReadonlyArray<Requirement> = [
     ["limits", "SHOULD", "both", "What comes out has a limit.", [
       "7692-7.2.2/limit",
       "7692-7.2.2/bomb",
-      "7692-7.2.2/limit-exceeded*"
+      "7692-7.2.2/limit-exceeded*",
+      "7692-7.2.2/ratio*"
     ]]
   ]),
   section(7692, "7", [

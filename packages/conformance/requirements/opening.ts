@@ -9,7 +9,7 @@ const entropy = [
   "websocket/test/Entropy.test.ts",
   "comes from the platform's cryptographic generator, many at a call, none of them twice"
 ] as const
-const urls = ["platform-node/test/NodeTransport.test.ts", "ws: dials TCP, wss: dials TLS"] as const
+const urls = ["platform-node/test/NodeTransport.test.ts", "ws: and http: dial TCP, wss: and https: dial TLS"] as const
 const sni = [
   "platform-node/test/NodeTransport.test.ts",
   "names the host it wants: the one dialled, the one given, and never an IP address"

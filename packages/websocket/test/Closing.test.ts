@@ -548,6 +548,22 @@ describe.each(roles)("Closing as %s", (role) => {
           clean: false
         })
       }))
+
+    it.effect("a writer that it fails may read at once what came with it", () =>
+      Effect.gen(function*() {
+        const { peer, stream } = yield* Scripted.connect(role, {
+          toPeer: { capacity: 8 },
+          reads: false,
+          config: { fragmentSize: 8 }
+        })
+        const read = Effect.catch(stream.write("0123456789"), () => stream.read)
+        const reading = yield* Effect.forkChild(read, { startImmediately: true })
+        yield* peer.send(binary(Uint8Array.of(1, 2, 3)), binary(Uint8Array.of(4)), close(4000))
+        assert.deepStrictEqual(yield* Fiber.join(reading), Uint8Array.of(1, 2, 3))
+        assert.deepStrictEqual(yield* stream.read, Uint8Array.of(4))
+        yield* TestClock.adjust(5000)
+        assert.strictEqual((yield* stream.closed).code, 4000)
+      }))
   })
 
   describe("an inbox that nobody reads", () => {

@@ -102,7 +102,7 @@ export class PartQueue {
     }
   }
 
-  /** Lets go of the chunk that the parts came in. To be called before any of them is taken. */
+  /** Lets go of the chunk that the parts came in, as taking one of them does too. */
   own(): void {
     const { length } = this.#parts
     let shared = none
@@ -126,6 +126,7 @@ export class PartQueue {
 
   /** Takes the first part. There is one. */
   shift(): Part {
+    if (this.#views > 0) this.own()
     const part = this.#parts[this.#head]!
     this.#parts[this.#head++] = undefined as never
     this.#held -= part.size + partOverhead

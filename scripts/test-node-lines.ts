@@ -90,7 +90,7 @@ const test = Effect.fnUntraced(function*(version: string) {
   const vitest = Path.join(root, "node_modules", "vitest", "vitest.mjs")
   const reporting = ["--reporter=json", `--outputFile.json=${json}`]
   const chosen = projects.flatMap((project) => ["--project", project])
-  const args = [vitest, "run", "--config", "vitest.workspace.ts", ...reporting, ...chosen]
+  const args = [vitest, "run", "--config", "vitest.workspace.ts", "--testTimeout=30000", ...reporting, ...chosen]
   const { code, text } = yield* run(program, args, inside)
   const results = yield* fileSystem.readFileString(json).pipe(
     Effect.flatMap(Schema.decodeUnknownEffect(Results)),

@@ -92,6 +92,16 @@ describe("SimulatedNetwork", () => {
         assert.strictEqual(text, "abcdefghijklmnopqrstuvwxyz")
       }))
 
+    it.effect("what arrives between two readings of the clock is pulled, whatever the fraction of a millisecond", () =>
+      Effect.gen(function*() {
+        for (let millis = 1; millis < 200; millis++) {
+          const { client, server } = yield* connect({ latency: 1000 / 7 })
+          yield* client.writer.write("late")
+          yield* TestClock.adjust(millis / 3)
+          assert.strictEqual(yield* pulled(server, 200), "late")
+        }
+      }))
+
     it.effect("a dial takes a round trip, and the time of a slow connect besides", () =>
       Effect.gen(function*() {
         const network = yield* SimulatedNetwork.make({ latency: 20, connectDelay: 100 })

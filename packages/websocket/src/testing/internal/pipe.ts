@@ -306,13 +306,16 @@ const park = (pipe: Pipe, head: Segment | undefined, readyAt: number): Effect.Ef
     return Effect.sync(() => pipe.parked.delete(wakeUp))
   })
 
+// Of fractions of a millisecond a clock may stop just before the time; what a `Duration` rounds to zero would never end.
+const remaining = (millis: number): Duration.Duration => Duration.nanos(BigInt(Math.max(1, Math.ceil(millis * 1e6))))
+
 const untilReady = (pipe: Pipe): Effect.Effect<void> => {
   const head = pipe.line.segments[0]
   const readyAt = head?.readyAt ?? Infinity
   const parked = park(pipe, head, readyAt)
   return readyAt === Infinity
     ? parked
-    : Effect.raceFirst(parked, pipe.line.timing!.clock.sleep(Duration.millis(readyAt - now(pipe.line))))
+    : Effect.raceFirst(parked, pipe.line.timing!.clock.sleep(remaining(readyAt - now(pipe.line))))
 }
 
 // Parking is only a signal; bytes leave the pipe in the fiber that pulls, so an interrupted pull loses none.

@@ -3,9 +3,11 @@
  *
  *     npm run interop
  *     npm run interop -- --only ws
+ *     npm run interop -- --only chat
  *
- * You will see a line for each peer, what failed, the table, and as the last line `N passed, N failed`. What is missing
- * of Debian's packages is installed first. With `--only` the page is not written.
+ * You will see a line for each peer, what failed, the table, how the chat of the scratchpad did in a browser, and as the
+ * last line `N passed, N failed`. What is missing of Debian's packages is installed first. With `--only` the page is not
+ * written.
  */
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import * as NodeServices from "@effect/platform-node/NodeServices"
@@ -17,6 +19,7 @@ import * as FileSystem from "effect/FileSystem"
 import * as Option from "effect/Option"
 import * as Runtime from "effect/Runtime"
 import { fileURLToPath } from "node:url"
+import { tryChat } from "./chat.ts"
 import { install } from "./debian.ts"
 import { formatPage, formatSummary } from "./page.ts"
 import { peers } from "./peers.ts"
@@ -37,6 +40,20 @@ const writePage = Effect.fnUntraced(function*(columns: ReadonlyArray<Column>) {
   yield* output(["dprint", "fmt", pagePath])
 })
 
+/** The scratchpad's chat in Chromium: whether it failed, by version of HTTP. */
+const chat = Effect.gen(function*() {
+  yield* install(["chromium"])
+  return yield* Effect.forEach(["HTTP/1.1", "HTTP/2"] as const, (version) =>
+    tryChat(version).pipe(
+      Effect.match({
+        onSuccess: () => ({ _tag: "Passed", line: `the chat in Chromium over ${version}: passed` }) as const,
+        onFailure: ({ message }) =>
+          ({ _tag: "Failed", line: `the chat in Chromium over ${version}: ${message}` }) as const
+      }),
+      Effect.tap(({ line }) => Console.log(line))
+    ))
+})
+
 const run = Effect.fnUntraced(function*(only: Option.Option<string>) {
   const chosen = peers.filter(({ name }) => Option.isNone(only) || name === only.value)
   yield* install([...new Set(chosen.flatMap(({ packages }) => packages))])
@@ -46,7 +63,8 @@ const run = Effect.fnUntraced(function*(only: Option.Option<string>) {
       Effect.tap(tryPeer(peer), (column) => Console.log([formatSummary(column), ...failuresOf(column)].join("\n")))
   )
   if (Option.isNone(only)) yield* writePage(columns)
-  const results = columns.flatMap(({ cells }) => Object.values(cells))
+  const tried = Option.isNone(only) || only.value === "chat" ? yield* chat : []
+  const results = [...columns.flatMap(({ cells }) => Object.values(cells)), ...tried]
   const failed = results.filter(({ _tag }) => _tag === "Failed").length
   yield* Console.log(`${results.filter(({ _tag }) => _tag === "Passed").length} passed, ${failed} failed`)
   if (failed > 0 || results.length === 0) return yield* Effect.fail(new NotGreen())

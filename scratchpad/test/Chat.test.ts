@@ -115,9 +115,29 @@ describe("the chat", () => {
         const fresh = Effect.suspend(() => Layer.build(Layer.provide(server(), Layer.fresh(Chat.layerRoom()))))
         yield* Effect.scoped(Effect.andThen(fresh, ann.say("old")))
         yield* fresh
-        yield* ann.say("new")
-        assert.deepStrictEqual(texts(yield* collect(ann, 3)), ["1 ann old", "missed undefined", "1 ann new"])
+        yield* Effect.flatMap(join("bob"), (bob) => bob.say("new")) // before the other is back
+        yield* ann.say("newer")
+        const expected = ["1 ann old", "missed undefined", "1 bob new", "2 ann newer"]
+        assert.deepStrictEqual(texts(yield* collect(ann, 4)), expected)
       }).pipe(Effect.scoped)
+    }))
+
+  it.effect("shows nothing twice to a client that was reading when it came back", () =>
+    Simulation.run({
+      scenario: Effect.gen(function*() {
+        const network = yield* SimulatedNetwork.SimulatedNetwork
+        const ann = yield* join("ann")
+        const bob = yield* join("bob")
+        yield* Effect.forkChild(Stream.runDrain(bob.events))
+        yield* Effect.replicateEffect(bob.say("again"), 300) // more than a client reads ahead
+        yield* Effect.sleep("1 second")
+        yield* network.apply({ _tag: "Partition", at: 0, from: "ann", to: "server", for: 30_000, ways: "both" })
+        yield* Effect.sleep("60 seconds")
+        const ids = (yield* collect(ann, 300)).map((event) => event._tag === "Said" ? event.id : 0)
+        assert.deepStrictEqual(ids, Array.range(1, 300))
+        assert.strictEqual(yield* bob.say("last"), 301)
+        assert.deepStrictEqual(texts(yield* collect(ann, 1)), ["301 bob last"])
+      }).pipe(Effect.scoped, Effect.provide(Layer.provide(server(), Chat.layerRoom({ history: 1000, queue: 1000 }))))
     }))
 
   for (const message of ["no JSON", "{\"_tag\":\"Say\",\"number\":1,\"text\":\"\"}", new Uint8Array(3)]) {

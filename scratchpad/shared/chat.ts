@@ -200,7 +200,8 @@ export const handler: Effect.Effect<void, ReadError | WriteError, Room | WebSock
   .pipe(
     Effect.catchTags({
       SchemaError: () => close(1008, "not understood"),
-      TimeoutError: () => close(1008, "too late"),
+      // A code for what may go better another time.
+      TimeoutError: () => close(3008, "too late"),
       TooSlow: () => close(1013, RetryHint.format(Duration.seconds(1)))
     }),
     Effect.catchIf(isClosed, () => Effect.void),

@@ -154,11 +154,11 @@ describe("the chat", () => {
       }))
   }
 
-  it.effect("closes with 1008 after ten seconds without a word", () =>
+  it.effect("closes with 3008 after ten seconds without a word", () =>
     Simulation.run({
       scenario: Effect.gen(function*() {
         const stream = yield* connect
-        assert.deepStrictEqual([(yield* stream.closed).code, (yield* stream.closed).reason], [1008, "too late"])
+        assert.deepStrictEqual([(yield* stream.closed).code, (yield* stream.closed).reason], [3008, "too late"])
       }).pipe(
         Effect.scoped,
         Effect.provide(Layer.merge(Layer.provide(server(), Chat.layerRoom()), SimulatedNetwork.layerDialer("ann")))

@@ -3,6 +3,7 @@
  */
 import * as NodeTransport from "@effect-websocket/platform-node/NodeTransport"
 import * as NodeTransportServer from "@effect-websocket/platform-node/NodeTransportServer"
+import * as NodeWebSocketClient from "@effect-websocket/platform-node/NodeWebSocketClient"
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import { assert, describe, it } from "@effect/vitest"
 import { type Connection, Transport, TransportServer } from "effect-websocket/Transport"
@@ -58,10 +59,23 @@ const has = (output: ReadonlyArray<string>, text: string) =>
 
 describe("the lessons", () => {
   const lessons = {
+    "authentication.ts": ["refused with 401: Your token is too old.", "Welcome, Ann.", "Welcome, Bob.", "with 403"],
     "concurrent-writers.ts": ["answered before it", "100 fibers' messages and one of 8388608 bytes, 0 out of order"],
     "reconnecting.ts": ["weather 1.2", "1012 retry-after=700", "weather 2.2", "weather 3.2", "the feed has ended"],
+    "graceful-deployment.ts": [
+      "bob: asked to come back in",
+      "bob: with version 3",
+      "bob heard 30 of 30, each once and in order"
+    ],
+    "rpc.ts": ["in stock: 5", "2 for Ann, 3 left", "Ann wants 4 and 3 are left", "in stock: 0", "Stranger"],
     "typed-errors.ts": ["connected at attempt 3", "close code 1006 may not be sent", "MessageTooBig: over 4096 bytes"],
-    "test-without-network.ts": ["10 minutes later: Open, 20 pings", "\"The peer left 2 pings unanswered\" after 420 s"]
+    "test-without-network.ts": ["10 minutes later: Open, 20 pings", "\"The peer left 2 pings unanswered\" after 420 s"],
+    "upload.ts": [
+      "sent 75 %",
+      "thank you, and has an upload of 8388608 bytes",
+      "KiB ahead at most",
+      "the server sees: ReadError/ConnectionClosed in the middle of an upload, close code 1001"
+    ]
   }
   for (const [program, texts] of Object.entries(lessons)) {
     live(
@@ -73,6 +87,35 @@ describe("the lessons", () => {
       })
     )
   }
+})
+
+describe("the upload", () => {
+  live(
+    "is ahead of a slow server by no more than what the buffers on the way hold",
+    Effect.gen(function*() {
+      const { output } = yield* run("upload.ts")
+      const [, ahead] = /was (\d+) KiB ahead/.exec(output.join("\n"))!
+      assert.isAtMost(Number(ahead), 512)
+    })
+  )
+})
+
+describe("the chat", () => {
+  live(
+    "serves its page and its socket on one port",
+    Effect.gen(function*() {
+      const { lines } = yield* start("chat.ts", ["--port", "0"])
+      const url = (yield* Queue.take(lines)).replace("listening on ", "")
+      assert.include(
+        yield* Effect.promise(() => fetch(url).then((response) => response.text())),
+        "<title>A chat</title>"
+      )
+      const stream = yield* NodeWebSocketClient.connect({ url: `${url.replace("http", "ws")}/chat` })
+      yield* stream.write(JSON.stringify({ _tag: "Join", client: "1", name: "Ann" }))
+      assert.include(yield* stream.read, "Welcome")
+      assert.strictEqual(yield* Queue.take(lines), "GET /chat HTTP/1.1")
+    })
+  )
 })
 
 describe("the demo", () => {

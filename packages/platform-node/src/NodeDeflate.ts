@@ -10,14 +10,15 @@
  * - `deflateRawSync` with the window as dictionary: 80 + 40, 100 + 43, 120 + 50
  *
  * The price is the event loop: deflating holds it for 21 ms a mebibyte, inflating
- * for 2. In parts of 64 KiB with a turn of the loop in between it is a few
- * milliseconds, as with the pool, for the same CPU; whoever has long messages cuts
- * them.
+ * for 2. So connections deflate 64 KiB and inflate about 256 KiB before others have
+ * their turn: one or two milliseconds, whatever the message's size, with the CPU of
+ * one go.
  *
  * No cap on concurrent work is needed, as none is concurrent: memory grows with
  * contexts, never with messages under way, which is how the pool takes gigabytes
  * under load. A connection that was used both ways holds 260 KiB, with 9 bits
- * 115 KiB (the pool's streams 370 and 210 KiB). `memLevel` saves little, as Node's
+ * 115 KiB (the pool's streams 370 and 210 KiB), until it is idle for
+ * `releaseAfter`, 5 seconds by default; then its inflater alone, 40 KiB or less. `memLevel` saves little, as Node's
  * zlib has 64 KiB of hash table in any case. Without context takeover nothing is
  * held between messages.
  *

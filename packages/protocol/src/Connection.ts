@@ -278,6 +278,16 @@ export class Connection {
   }
 
   /**
+   * Gives up a message that `deflatePart` has begun, so that another may begin.
+   * Nothing happens where a frame of it was made: then it must be ended.
+   */
+  abandonMessage(): void {
+    if (this.#sending === undefined || this.#begun) return
+    this.#sending = undefined
+    this.#deflate?.deflater.abandon()
+  }
+
+  /**
    * Encodes compressed bytes of a message as one frame: those of `deflatePart`, or
    * of a message that was compressed elsewhere and without context.
    */

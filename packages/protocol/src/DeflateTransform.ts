@@ -163,6 +163,12 @@ export class MessageDeflater {
     this.#deflater?.reset()
   }
 
+  /** Gives up the message that was begun and of which nothing was sent: the next refers to none before it. */
+  abandon(): void {
+    this.#inMessage = false
+    this.close()
+  }
+
   /**
    * Frees the context between messages, and does nothing inside one. The next
    * message refers to none before it, which is right whatever was agreed.

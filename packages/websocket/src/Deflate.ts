@@ -23,8 +23,10 @@ import type * as Duration from "effect/Duration"
  * **Details**
  *
  * Everything is synchronous: what a message costs is spent where it is sent or
- * received, and nothing waits in queues with memory held. Whoever must not stop
- * the event loop for a long message hands it over in parts, as connections do.
+ * received, and nothing waits in queues with memory held. So that a long message
+ * does not stop the event loop, connections and `PreparedMessage` deflate at most
+ * 64 KiB and inflate about 256 KiB in one turn of it, whatever the messages' size
+ * and `fragmentSize` are.
  *
  * Inflating stops at the byte that passes `maxMessageSize` or
  * `maxCompressionRatio`, and no more than 4 KiB of the wire are inflated, to at

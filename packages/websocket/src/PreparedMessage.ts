@@ -8,6 +8,8 @@ import type { MessageType } from "@effect-websocket/protocol/Opcode"
 import type { WindowBits } from "@effect-websocket/protocol/PerMessageDeflate"
 import * as Effect from "effect/Effect"
 import * as Deflate from "./Deflate.ts"
+import { deflateSize } from "./internal/compression.ts"
+import { concatPieces } from "./internal/parts.ts"
 import * as OutgoingPayload from "./internal/payload.ts"
 import * as WebSocketError from "./WebSocketError.ts"
 import type { Payload, WriteOptions } from "./WebSocketStream.ts"
@@ -130,7 +132,7 @@ const deflate = (
   codec: Deflate.Deflate["Service"],
   bytes: Uint8Array,
   { level, memLevel, windowBits = 15 }: CompressedOptions
-): Deflated | undefined => {
+): Effect.Effect<Deflated | undefined> => {
   const agreement = {
     serverNoContextTakeover: true,
     clientNoContextTakeover: true,
@@ -138,11 +140,29 @@ const deflate = (
     clientMaxWindowBits: windowBits
   }
   const deflater = new MessageDeflater({ codec, role: "server", agreement, level, memLevel })
-  const deflated = deflater.finish(bytes)
-  deflater.close()
-  return deflated.length < bytes.length
-    ? { bytes: deflated, windowBits: windowBitsFor(bytes.length, windowBits) }
-    : undefined
+  return Effect.ensuring(deflatePieces(deflater, bytes), Effect.sync(() => deflater.close())).pipe(
+    Effect.map((deflated) =>
+      deflated.length < bytes.length
+        ? { bytes: deflated, windowBits: windowBitsFor(bytes.length, windowBits) }
+        : undefined
+    )
+  )
+}
+
+// Others have their turn between two pieces.
+const deflatePieces = (deflater: MessageDeflater, bytes: Uint8Array): Effect.Effect<Uint8Array> => {
+  const pieces: Array<Uint8Array> = []
+  const next = (from: number): Effect.Effect<Uint8Array> =>
+    Effect.suspend(() => {
+      const to = from + deflateSize
+      if (to >= bytes.length) {
+        pieces.push(deflater.finish(bytes.subarray(from)))
+        return Effect.succeed(concatPieces(pieces))
+      }
+      pieces.push(deflater.part(bytes.subarray(from, to), false))
+      return Effect.andThen(Effect.yieldNow, next(to))
+    })
+  return next(0)
 }
 
 /**
@@ -193,8 +213,10 @@ export const makeCompressed = (
   message: Payload,
   options: CompressedOptions = {}
 ): Effect.Effect<PreparedMessage, WebSocketError.WriteError, Deflate.Deflate> =>
-  Effect.flatMap(Deflate.Deflate, (codec) =>
-    Effect.map(
-      encode(message, options),
-      ({ bytes, type }) => new PreparedMessage(type, bytes, deflate(codec, bytes, options))
-    ))
+  Effect.flatMap(
+    Deflate.Deflate,
+    (codec) =>
+      Effect.flatMap(Effect.suspend(() => encode(message, options)), ({ bytes, type }) =>
+        Effect.map(deflate(codec, bytes, options), (deflated) =>
+          new PreparedMessage(type, bytes, deflated)))
+  )

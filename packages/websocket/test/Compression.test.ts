@@ -1,6 +1,7 @@
 import type { Rule } from "@effect-websocket/protocol/ProtocolError"
 import { assert, describe, it } from "@effect/vitest"
-import type * as Deflate from "effect-websocket/Deflate"
+import * as Deflate from "effect-websocket/Deflate"
+import * as PreparedMessage from "effect-websocket/PreparedMessage"
 import * as MemoryTransport from "effect-websocket/testing/MemoryTransport"
 import * as Transport from "effect-websocket/Transport"
 import * as WebSocketClient from "effect-websocket/WebSocketClient"
@@ -454,9 +455,9 @@ describe.each(roles)("a violation noticed by a %s", (role) => {
       }
       const before = process.memoryUsage().arrayBuffers
       const sending = yield* Effect.forkChild(peer.send(compressed(binary(bomb, false))))
+      assert.deepInclude({ ...(yield* reasonOf(stream.read)) }, { _tag: "MessageTooBig", limit })
       const { payload } = yield* next
       assert.strictEqual((payload[0]! << 8) | payload[1]!, 1009)
-      assert.deepInclude({ ...(yield* reasonOf(stream.read)) }, { _tag: "MessageTooBig", limit })
       assert.isAtMost(codec.inflated, limit)
       // the bomb itself, masked, and what is inflated, twice
       assert.isBelow(process.memoryUsage().arrayBuffers - before, 16 << 20)
@@ -533,30 +534,113 @@ describe.each(roles)("a long message of a %s", (role) => {
       }
     }))
 
-  it.effect("without fragments is one frame", () =>
+  it.effect("without fragments is one frame, and so is each part of one", () =>
     Effect.gen(function*() {
       const { next, stream } = yield* scripted(role, { config: { fragmentSize: 0 } })
-      yield* Effect.forkChild(stream.write(prose(300_000)))
-      const frame = yield* next
-      assert.strictEqual(tell(frame), "fin 64 2")
-      assert.strictEqual(makeInflate()(frame).length, 300_000)
+      const inflate = makeInflate()
+      for (const size of [65_535, 65_536, 65_537, 300_000]) {
+        yield* Effect.forkChild(stream.write(prose(size)))
+        const frame = yield* next
+        assert.strictEqual(tell(frame), "fin 64 2")
+        assert.deepStrictEqual(inflate(frame), prose(size))
+      }
+      yield* Effect.forkChild(Effect.andThen(
+        stream.writeSome(false, prose(300_000), { flush: true }),
+        stream.writeSome(true, prose(300_000))
+      ))
+      const frames = [yield* next, yield* next]
+      assert.deepStrictEqual(frames.map(tell), ["64 2", "fin 0 0"])
+      assert.strictEqual(inflate(...frames).length, 600_000)
     }))
 
-  it.effect("lets other fibers run while it is compressed, and so do many short ones", () =>
+  it.effect("of which nothing was sent is taken back by an interruption, and the next is as if it had not been", () =>
     Effect.gen(function*() {
-      const short = Array.from({ length: 30 }, () => new Uint8Array(60_000))
-      for (const messages of [[new Uint8Array(1_800_000)], short]) {
+      const codec = new Counting()
+      const { next, stream } = yield* scripted(role, { codec, config: { fragmentSize: 0 } })
+      const inflate = makeInflate()
+      yield* stream.write("before before")
+      assert.strictEqual(toText(inflate(yield* next)), "before before")
+      const writing = yield* Effect.forkChild(stream.write(prose(600_000)), { startImmediately: true })
+      yield* Effect.yieldNow
+      yield* Fiber.interrupt(writing)
+      assert.isAtLeast(codec.deflated, 65_536)
+      assert.isBelow(codec.deflated, 600_000)
+      yield* stream.write("after before")
+      assert.strictEqual(toText(inflate(yield* next)), "after before")
+    }))
+
+  it.effect("without fragments has a ping answered while it is compressed", () =>
+    Effect.gen(function*() {
+      const { next, peer, stream } = yield* scripted(role, { config: { fragmentSize: 0 } })
+      const writing = yield* Effect.forkChild(stream.write(prose(600_000)), { startImmediately: true })
+      yield* peer.send(ping("now"))
+      assert.deepStrictEqual([tell(yield* next), tell(yield* next)], ["fin 0 10", "fin 64 2"])
+      assert.strictEqual(yield* Fiber.join(writing), 600_000)
+    }))
+})
+
+describe.each(roles)("a turn of the event loop of a %s", (role) => {
+  const most = 65_536
+
+  /** How much `total` of the codec grows from turn to turn while `run` does. */
+  const steps = Effect.fnUntraced(function*<E>(total: () => number, run: Effect.Effect<unknown, E>) {
+    const turns: Array<number> = []
+    const look = Effect.andThen(Effect.yieldNow, Effect.sync(() => turns.push(total())))
+    const other = yield* Effect.forkChild(Effect.forever(look, { disableYield: true }))
+    yield* settled
+    yield* run
+    yield* Fiber.interrupt(other)
+    return turns.map((now, i) => now - (turns[i - 1] ?? 0)).filter((step) => step > 0)
+  })
+
+  const message = new Uint8Array(600_000)
+  const short = Array.from({ length: 10 }, () => new Uint8Array(60_000))
+  const tiny = Array.from({ length: 600 }, () => new Uint8Array(1000))
+  const each = (messages: ReadonlyArray<Payload>) => (stream: Service) =>
+    Effect.forEach(messages, (payload) => stream.write(payload), { discard: true })
+  const styles: Readonly<Record<string, (stream: Service) => Effect.Effect<unknown, WebSocketError.WriteError>>> = {
+    "write": (stream) => stream.write(message),
+    "write of a text": (stream) => stream.write(toText(message)),
+    "write of many": each(short),
+    "write of many more": each(tiny),
+    "writeAll": (stream) => stream.writeAll([message]),
+    "writeAll of many": (stream) => stream.writeAll(short),
+    "writeAll of many more": (stream) => stream.writeAll(tiny),
+    "writeSome": (stream) => Effect.andThen(stream.writeSome(false, message), stream.writeSome(true, message)),
+    "writeStream": (stream) => stream.writeStream("binary", Stream.fromIterable(short))
+  }
+
+  it.effect.each(Object.keys(styles).flatMap((name) => [0, 1000, 1 << 20].map((size) => [name, size] as const)))(
+    "compresses at most 64 KiB, by %s with fragments of %d",
+    ([name, fragmentSize]) =>
+      Effect.gen(function*() {
         const codec = new Counting()
-        const { stream } = yield* scripted(role, { codec, toPeer: { capacity: 1 << 20 } })
-        const turns: Array<number> = []
-        const look = Effect.andThen(Effect.yieldNow, Effect.sync(() => turns.push(codec.deflated)))
-        const other = yield* Effect.forkChild(Effect.forever(look, { disableYield: true }))
-        yield* settled
-        yield* stream.writeAll(messages)
-        yield* Fiber.interrupt(other)
-        const steps = turns.map((deflated, i) => deflated - (turns[i - 1] ?? 0))
-        assert.isAtMost(Math.max(...steps), 65_536)
-        assert.isAbove(turns.filter((_, i) => steps[i]! > 0).length, 20)
+        const { stream } = yield* scripted(role, { codec, config: { fragmentSize }, toPeer: { capacity: 1 << 20 } })
+        const deflated = yield* steps(() => codec.deflated, styles[name]!(stream))
+        assert.isAtMost(Math.max(...deflated), most)
+        assert.isAtLeast(deflated.length, 8)
+      })
+  )
+
+  it.effect("compresses at most 64 KiB for a prepared message", () =>
+    Effect.gen(function*() {
+      const codec = new Counting()
+      const prepare = PreparedMessage.makeCompressed(message).pipe(Effect.provideService(Deflate.Deflate, codec))
+      const deflated = yield* steps(() => codec.deflated, prepare)
+      assert.deepStrictEqual(deflated, Array.from({ length: 9 }, () => most))
+      assert.strictEqual(codec.live.size, 0)
+    }))
+
+  it.effect("decompresses no more than what a few bytes stand for, whatever the chunks", () =>
+    Effect.gen(function*() {
+      const payload = makeDeflate()(new Uint8Array(8 << 20))
+      for (const chunkSize of [100, 4096, 1 << 20]) {
+        const codec = new Counting()
+        const { peer, stream } = yield* scripted(role, { codec, fromPeer: { chunkSize } })
+        yield* Effect.forkChild(peer.send(compressed(binary(payload))))
+        const inflated = yield* steps(() => codec.inflated, stream.read)
+        assert.isAtMost(Math.max(...inflated), (256 << 10) + 512 * 1032)
+        assert.isAtLeast(inflated.length, 10)
       }
     }))
 })

@@ -51,6 +51,13 @@ export const offer = (options: Deflate.Options | undefined): Effect.Effect<Offer
       })
     )
 
+/**
+ * Most bytes that are compressed in one turn of the event loop, which takes one or two milliseconds.
+ *
+ * @internal
+ */
+export const deflateSize = 64 * 1024
+
 const defaultReleaseAfter = Duration.seconds(5)
 
 /**

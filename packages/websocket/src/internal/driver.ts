@@ -73,8 +73,9 @@ const violationReason = (error: ProtocolError.ProtocolError): WebSocketError.Rea
 
 const defaultThreshold = 1024
 
-// A byte stands for up to 1032 when it is inflated. So many are received, in bytes, before the inbox is looked at.
-const inflateSize = 4096
+// A byte stands for up to 1032 when it is inflated. So many are received, in bytes, before the inbox is looked at, and
+// whether others should have their turn: the fewest after bytes that stood for much, since the like may follow.
+const sliceSize = { least: 512, most: 4096 }
 
 // So many bytes are inflated, which takes about a millisecond, before others have their turn. A part counts for some more.
 const turnSize = 256 * 1024
@@ -118,6 +119,10 @@ export class Driver {
   readonly #closing: Closing
   readonly #contexts: Contexts | undefined
   #watchers: Set<(frame: ControlFrame) => void> | undefined
+  /** What was inflated since others had their turn, as `turnSize` counts. */
+  #inflated = 0
+  /** How many bytes are received next, where they may be compressed. */
+  #slice = sliceSize.least
   /** Lets the reading fiber go on that waits for room in the inbox. */
   #room: (() => void) | undefined
 
@@ -248,31 +253,39 @@ export class Driver {
     )
   }
 
-  #takeChunks(chunks: NonEmptyReadonlyArray<Uint8Array>, from: number): Effect.Effect<void> {
+  #takeChunks(chunks: NonEmptyReadonlyArray<Uint8Array>, from: number, offset = 0): Effect.Effect<void> {
     return Effect.suspend(() => {
       this.liveness.heard()
+      let at = offset
       for (let i = from; i < chunks.length; i++) {
-        if (this.#full) return Effect.andThen(this.#awaitRoom, this.#takeChunks(chunks, i))
         const chunk = chunks[i]!
-        if (this.#contexts !== undefined && chunk.length > inflateSize) {
-          return Effect.andThen(this.#takeSlices(chunk, 0), this.#takeChunks(chunks, i + 1))
+        while (at < chunk.length) {
+          if (this.#full) return Effect.andThen(this.#awaitRoom, this.#takeChunks(chunks, i, at))
+          if (this.#inflated >= turnSize) return Effect.andThen(this.#nextTurn, this.#takeChunks(chunks, i, at))
+          at += this.#takeSlice(chunk, at)
         }
-        this.#receive(chunk)
+        at = 0
       }
       return this.#full ? this.#awaitRoom : Effect.void
     })
   }
 
-  #takeSlices(chunk: Uint8Array, from: number): Effect.Effect<void> {
-    return Effect.suspend(() => {
-      let taken = 0
-      for (let at = from; at < chunk.length; at += inflateSize) {
-        if (this.#full) return Effect.andThen(this.#awaitRoom, this.#takeSlices(chunk, at))
-        if (taken >= turnSize) return Effect.andThen(Effect.yieldNow, this.#takeSlices(chunk, at))
-        taken += this.#receive(chunk.subarray(at, at + inflateSize))
-      }
-      return Effect.void
-    })
+  get #nextTurn(): Effect.Effect<void> {
+    this.#inflated = 0
+    return Effect.yieldNow
+  }
+
+  /** Gives how many bytes it took. */
+  #takeSlice(chunk: Uint8Array, at: number): number {
+    if (this.#contexts === undefined) {
+      this.#receive(chunk)
+      return chunk.length
+    }
+    const slice = chunk.subarray(at, at + this.#slice)
+    const taken = this.#receive(slice)
+    this.#inflated += taken
+    this.#slice = taken > turnSize / 4 ? sliceSize.least : Math.min(sliceSize.most, this.#slice * 2)
+    return slice.length
   }
 
   // While closing, the peer's Close frame is worth more memory than an open

@@ -19,6 +19,8 @@ import type * as Fiber from "effect/Fiber"
 import * as Result from "effect/Result"
 import * as Transport from "../Transport.ts"
 import type { WriteError } from "../WebSocketError.ts"
+import { deflateSize } from "./compression.ts"
+import { concatBytes, concatPieces } from "./parts.ts"
 
 /**
  * The payload of a message, or of one part of one.
@@ -70,6 +72,10 @@ export class Data {
   offset = 0
   /** What the compressor made of them and was not framed yet. */
   deflated: Uint8Array = nothing
+  /** The same, of a message that goes in one frame, until there is all of it. */
+  pieces: Array<Uint8Array> = []
+  /** Whether the message in progress began here, and not with a part before. */
+  begins = false
 
   constructor(messages: ReadonlyArray<Outgoing>, fin: boolean, flush: boolean = false) {
     this.messages = messages
@@ -105,6 +111,7 @@ export class Data {
     if (this.offset < length || this.deflated.length > 0) return false
     this.index++
     this.offset = 0
+    this.begins = false
     return true
   }
 }
@@ -140,6 +147,9 @@ export interface Events {
 // Most bytes of small frames that are handed over together.
 const maxBatch = 64 * 1024
 
+// What it takes to compress a message of no length, in bytes that could be compressed meanwhile.
+const pieceCost = 128
+
 /**
  * The frames that wait to be handed to the transport.
  *
@@ -151,8 +161,6 @@ export class Outbox {
   readonly #events: Events
   readonly #fragmentSize: number
   readonly #batchSize: number
-  /** Most bytes that are compressed without letting others have their turn. */
-  readonly #compressSize: number
   #handing: Fiber.Fiber<void, Transport.TransportError> | undefined
   #busy = false
   #ended = false
@@ -162,8 +170,8 @@ export class Outbox {
   /** The control frame that the transport has and did not accept yet. */
   #handed: Control | undefined
   #sending: Sending | undefined
-  /** Whether the frames that are handed over were compressed now. */
-  #compressed = false
+  /** What was compressed since others had their turn, as `deflateSize` counts. */
+  #compressed = 0
 
   constructor(connection: Connection, writer: Transport.Writer, fragmentSize: number, events: Events) {
     this.#connection = connection
@@ -171,7 +179,6 @@ export class Outbox {
     this.#events = events
     this.#fragmentSize = fragmentSize === 0 ? Infinity : fragmentSize
     this.#batchSize = Math.min(this.#fragmentSize, maxBatch)
-    this.#compressSize = fragmentSize === 0 ? Infinity : maxBatch
   }
 
   /** Whether nothing but a Close frame can be sent any more. */
@@ -230,7 +237,8 @@ export class Outbox {
 
   /**
    * Sends data and gives its size in bytes; the caller sees to it that there is
-   * one call at a time. Interrupted, it goes on to the end of the frame.
+   * one call at a time. Interrupted, it goes on to the end of the frame; a message
+   * that was compressed so far, and of which no frame was made, is given up.
    */
   send(data: Data): Effect.Effect<number, WriteError> {
     return Effect.callback<number, WriteError>((resume) => {
@@ -239,7 +247,9 @@ export class Outbox {
       this.#sending = sending
       this.#advance()
       return Effect.sync(() => {
-        if (this.#sending === sending) this.#sending = undefined
+        if (this.#sending !== sending) return
+        this.#sending = undefined
+        if (data.begins) this.#connection.abandonMessage()
       })
     })
   }
@@ -339,6 +349,8 @@ export class Outbox {
       done(Exit.succeed(data.size))
     }
     if (data.isPlain) return this.#sendPlain(data, accepted)
+    // Compressing holds the event loop: so much of it, and others have their turn.
+    if (this.#compressed > 0 && !this.#mayCompress(data)) return this.#rest()
     let frames: Uint8Array | undefined
     try {
       frames = this.#nextFrames(data)
@@ -347,7 +359,7 @@ export class Outbox {
       return this.#onFailure(Cause.die(defect))
     }
     this.#hand(Result.succeed(frames), accepted)
-    if (this.#compressed) this.#onCompressed(data)
+    this.#events.onCompressed()
   }
 
   #sendPlain(data: Data, accepted: () => void): void {
@@ -360,15 +372,13 @@ export class Outbox {
     else accepted()
   }
 
-  #onCompressed(data: Data): void {
-    this.#compressed = false
-    this.#events.onCompressed()
-    if (!data.isFramed && !this.#busy) this.#rest()
+  #mayCompress(data: Data): boolean {
+    return this.#compressed + pieceCost + data.rest <= deflateSize
   }
 
-  // Compressing holds the event loop; between two fragments others have their turn.
   #rest(): void {
     this.#busy = true
+    this.#compressed = 0
     const fiber = this.#events.runFork(Effect.yieldNow)
     this.#handing = fiber
     fiber.addObserver(() => {
@@ -388,8 +398,10 @@ export class Outbox {
       const frame = Result.getOrThrow(this.#nextFrame(data))
       if (frame !== undefined) frames.push(frame)
       size += frame?.length ?? 0
-    } while (!data.isFramed && !data.isTorn && taken + this.#nextSize(data) <= this.#batchSize)
-    return frames.length < 2 ? frames[0] : concat(frames, size)
+    } while (
+      !data.isFramed && !data.isTorn && taken + this.#nextSize(data) <= this.#batchSize && this.#mayCompress(data)
+    )
+    return frames.length < 2 ? frames[0] : concatBytes(frames, size)
   }
 
   // Size of the frames that go together.
@@ -446,19 +458,36 @@ export class Outbox {
   // The compressor gives nothing for many bytes and then much at once, so what it gives is cut.
   #nextCompressed(data: Data): SendResult {
     const { bytes, type } = data.messages[data.index]!
-    if (data.deflated.length === 0) data.deflated = this.#deflate(data)
+    if (data.deflated.length === 0 && !this.#compress(data)) return Result.succeed(undefined)
     const payload = data.deflated.subarray(0, this.#fragmentSize)
     data.deflated = data.deflated.subarray(payload.length)
     const fin = data.endsAt(bytes.length) && data.fin
     return payload.length === 0 ? Result.succeed(undefined) : this.#connection.sendDeflated(type, payload, fin)
   }
 
+  // Compresses a piece. Says whether there is something to be framed, or nothing will be.
+  #compress(data: Data): boolean {
+    const piece = this.#deflate(data)
+    if (this.#fragmentSize !== Infinity) {
+      data.deflated = piece
+      return true
+    }
+    data.pieces.push(piece)
+    if (data.offset < data.messages[data.index]!.bytes.length) return false
+    const { pieces } = data
+    data.pieces = []
+    data.deflated = concatPieces(pieces)
+    // Joining and framing take a turn each where there is much.
+    return data.deflated.length <= maxBatch
+  }
+
   #deflate(data: Data): Uint8Array {
     const { bytes, type } = data.messages[data.index]!
-    const payload = bytes.subarray(data.offset, data.offset + this.#compressSize)
+    const payload = bytes.subarray(data.offset, data.offset + deflateSize)
+    data.begins ||= !this.inMessage
     data.offset += payload.length
-    this.#compressed = true
-    const last = data.offset === bytes.length
+    this.#compressed += payload.length + pieceCost
+    const last = data.offset >= bytes.length
     return Result.getOrThrow(this.#connection.deflatePart(type, payload, last && data.fin, last && data.flush))
   }
 
@@ -495,13 +524,3 @@ export class Outbox {
 }
 
 const ignore = () => {}
-
-const concat = (frames: ReadonlyArray<Uint8Array>, size: number): Uint8Array => {
-  const out = new Uint8Array(size)
-  let offset = 0
-  for (const frame of frames) {
-    out.set(frame, offset)
-    offset += frame.length
-  }
-  return out
-}

@@ -19,7 +19,12 @@ const compactFrom = 32
 
 const none = new Uint8Array(0)
 
-const concatBytes = (arrays: ReadonlyArray<Uint8Array>, size: number): Uint8Array => {
+/**
+ * Arrays of `size` bytes together, as one.
+ *
+ * @internal
+ */
+export const concatBytes = (arrays: ReadonlyArray<Uint8Array>, size: number): Uint8Array => {
   const out = new Uint8Array(size)
   let offset = 0
   for (const bytes of arrays) {
@@ -28,6 +33,14 @@ const concatBytes = (arrays: ReadonlyArray<Uint8Array>, size: number): Uint8Arra
   }
   return out
 }
+
+/**
+ * As `concatBytes`; one alone is not copied.
+ *
+ * @internal
+ */
+export const concatPieces = (pieces: ReadonlyArray<Uint8Array>): Uint8Array =>
+  pieces.length === 1 ? pieces[0]! : concatBytes(pieces, pieces.reduce((size, { length }) => size + length, 0))
 
 // Small parts that arrived together are copied to one array of at most so many bytes, since an array of its own costs
 // more than a small part does. Nothing else is in it, so that none keeps more than this alive.

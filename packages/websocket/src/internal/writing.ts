@@ -76,6 +76,7 @@ export class Writing {
   write(message: Sendable, options?: WriteOptions): Write {
     return Effect.withFiber((fiber) => {
       if (this.#open?.owner === fiber) return inProgress
+      if (isLong(message)) return this.#writeLong([message], options)
       scratch.clear()
       const outgoing = this.#encode(message, options)
       return typeof outgoing === "string" ? invalid(outgoing) : this.#sendMessage(outgoing)
@@ -85,6 +86,7 @@ export class Writing {
   writeAll(messages: ReadonlyArray<Sendable>, options?: WriteOptions): Write {
     return Effect.withFiber((fiber) => {
       if (this.#open?.owner === fiber) return inProgress
+      if (messages.some(isLong)) return this.#writeLong(messages, options)
       scratch.clear()
       const encoded: Array<Outgoing> = []
       for (const message of messages) {
@@ -97,6 +99,11 @@ export class Writing {
   }
 
   writeSome(fin: boolean, payload: Payload, options?: WriteOptions): Write {
+    const write = this.#writePart(fin, payload, options)
+    return isLong(payload) ? Effect.andThen(Effect.yieldNow, write) : write
+  }
+
+  #writePart(fin: boolean, payload: Payload, options?: WriteOptions): Write {
     return Effect.withFiber((fiber) => {
       const own = this.#open
       if (own?.owner === fiber) return own.scoped ? inProgress : this.#continue(own, fin, payload, options)
@@ -108,6 +115,23 @@ export class Writing {
       const open = openMessage(part.type, compress, fiber, false)
       return this.#begin(open, new Data([outgoing], false, options?.flush), part.utf8)
     })
+  }
+
+  // Each long text is encoded in a turn of its own: neither with what made it, nor with what becomes of it.
+  #writeLong(messages: ReadonlyArray<Sendable>, options: WriteOptions | undefined): Write {
+    const encoded: Array<Outgoing> = []
+    const next = (from: number): Write =>
+      Effect.suspend(() => {
+        scratch.clear()
+        for (let i = from; i < messages.length; i++) {
+          const outgoing = this.#encode(messages[i]!, options)
+          if (typeof outgoing === "string") return invalid(outgoing)
+          encoded.push(keep(outgoing))
+          if (isLong(messages[i]!)) return Effect.andThen(Effect.yieldNow, next(i + 1))
+        }
+        return this.#sendMessages(encoded)
+      })
+    return Effect.andThen(Effect.yieldNow, next(0))
   }
 
   message(
@@ -287,6 +311,11 @@ export class Writing {
     Effect.runForkWith(this.#driver.context)(Scope.close(open.permit, Exit.void))
   }
 }
+
+// Half a millisecond for a mebibyte, and the time to make room for it.
+const longText = 2 * 1024 * 1024
+
+const isLong = (message: Sendable): boolean => typeof message === "string" && message.length > longText
 
 const scratch = new OutgoingPayload.Scratch()
 

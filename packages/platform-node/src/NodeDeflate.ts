@@ -18,7 +18,7 @@
  * contexts, never with messages under way, which is how the pool takes gigabytes
  * under load. A connection that was used both ways holds 260 KiB, with 9 bits
  * 115 KiB (the pool's streams 370 and 210 KiB), until it is idle for
- * `releaseAfter`, 5 seconds by default; then its inflater alone, 40 KiB or less. `memLevel` saves little, as Node's
+ * `releaseAfter`, 5 seconds by default; then its inflater alone, some 40 KiB. `memLevel` saves little, as Node's
  * zlib has 64 KiB of hash table in any case. Without context takeover nothing is
  * held between messages.
  *

@@ -368,6 +368,12 @@ const endHere = (inbound: Inbound, outbound: Outbound): void => {
   endBoth(inbound, outbound, error, error)
 }
 
+const destroyNow = (stream: Duplex, kind: StreamKind): Effect.Effect<void> =>
+  Effect.callback<void>((resume) => {
+    stream.once("close", () => resume(Effect.void))
+    kind.destroy()
+  })
+
 /** Waits until what the stream has taken is in the kernel, at most for `linger`, and then destroys it. */
 const flushAndDestroy = (stream: Duplex, linger: Duration.Duration, kind: StreamKind): Effect.Effect<void> =>
   Effect.flatMap(Effect.context(), (context) =>
@@ -383,7 +389,6 @@ const flushAndDestroy = (stream: Duplex, linger: Duration.Duration, kind: Stream
       })
       stream.end()
       stream.resume()
-      if (stream.writableFinished) kind.destroy()
     }))
 
 const scopeIds = (): ReadonlyMap<string, number> =>
@@ -473,7 +478,7 @@ export const makeEndpointOf = (stream: Duplex, kind: StreamKind, options?: Endpo
     endHere(inbound, outbound)
     if (stream.destroyed) return Effect.void
     flush(stream, outbound)
-    return flushAndDestroy(stream, linger, kind)
+    return stream.writableFinished ? destroyNow(stream, kind) : flushAndDestroy(stream, linger, kind)
   })
   const socket = stream instanceof Net.Socket ? stream : undefined
   return {
@@ -501,6 +506,8 @@ const listen = (stream: Duplex, inbound: Inbound, outbound: Outbound, kind: Stre
   stream.on("drain", () => drained(stream, outbound))
   stream.on("error", (cause) => endBoth(inbound, outbound, readFailed(cause), writeFailed(cause)))
   stream.on("close", () => {
+    // Most have ended in both directions: an error that nobody sees would cost more than all the rest of closing.
+    if (inbound.end !== undefined && outbound.end !== undefined && outbound.waiting.length === 0) return wake(inbound)
     const cause = kind.failure() ?? new Error("The connection has been closed")
     endBoth(inbound, outbound, readFailed(cause), writeFailed(cause))
   })

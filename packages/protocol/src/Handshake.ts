@@ -194,13 +194,16 @@ const checkKey = ({ headers }: HttpHead.RequestHead): Result.Result<string, Hand
  * @since 1.0.0
  */
 export const checkRequest = (head: HttpHead.RequestHead): Result.Result<ValidRequest, HandshakeError> =>
-  Result.gen(function*() {
-    const { headers } = head
-    const { host, resource } = yield* checkTarget(head)
-    const hostHeader = yield* checkHost(head)
-    const key = yield* checkKey(head)
-    return { head, target: resource, host: host ?? hostHeader, key, ...yield* parseOffers(headers) }
-  })
+  Result.flatMap(
+    checkTarget(head),
+    ({ host, resource }) =>
+      Result.flatMap(checkHost(head), (hostHeader) =>
+        Result.flatMap(checkKey(head), (key) =>
+          Result.map(
+            parseOffers(head.headers),
+            (offers) => ({ head, target: resource, host: host ?? hostHeader, key, ...offers })
+          )))
+  )
 
 /**
  * What a response that agrees is made of.

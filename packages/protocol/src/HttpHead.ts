@@ -140,7 +140,28 @@ export const isVisible = (text: string): boolean => text !== "" && consistsOf(te
  * @category conversions
  * @since 1.0.0
  */
-export const lowerAscii = (text: string): string => text.replace(/[A-Z]+/g, (letters) => letters.toLowerCase())
+export const lowerAscii = (text: string): string =>
+  hasUpper(text) ? text.replace(/[A-Z]+/g, (letters) => letters.toLowerCase()) : text
+
+const isUpperCode = (code: number): boolean => code >= 0x41 && code <= 0x5a
+
+const hasUpper = (text: string): boolean => {
+  for (let i = 0; i < text.length; i++) {
+    if (isUpperCode(text.charCodeAt(i))) return true
+  }
+  return false
+}
+
+// Whether `lowerAscii` makes `lowerCase` of a text, without making anything.
+const isNamed = (text: string, lowerCase: string): boolean => {
+  // most names are of another length
+  if (text.length !== lowerCase.length) return false
+  for (let i = 0; i < text.length; i++) {
+    const code = text.charCodeAt(i)
+    if ((isUpperCode(code) ? code + 0x20 : code) !== lowerCase.charCodeAt(i)) return false
+  }
+  return true
+}
 
 const isBlankCode = (code: number): boolean => code === 0x20 || code === 0x09
 
@@ -176,8 +197,7 @@ export const trimBlanks = (text: string): string => {
 export const values = (headers: Headers, lowerCaseName: string): ReadonlyArray<string> => {
   const found: Array<string> = []
   for (const [name, value] of headers) {
-    // most names are of another length
-    if (name.length === lowerCaseName.length && lowerAscii(name) === lowerCaseName) found.push(value)
+    if (isNamed(name, lowerCaseName)) found.push(value)
   }
   return found
 }
@@ -215,10 +235,16 @@ export const single = (
  * @category getters
  * @since 1.0.0
  */
-export const tokens = (headers: Headers, lowerCaseName: string): ReadonlyArray<string> =>
-  values(headers, lowerCaseName).flatMap((value) => value.split(",")).map(trimBlanks).filter((element) =>
-    element !== ""
-  ).map(lowerAscii)
+export const tokens = (headers: Headers, lowerCaseName: string): ReadonlyArray<string> => {
+  const found: Array<string> = []
+  for (const value of values(headers, lowerCaseName)) {
+    for (const element of value.split(",")) {
+      const token = trimBlanks(element)
+      if (token !== "") found.push(lowerAscii(token))
+    }
+  }
+  return found
+}
 
 const fail = (rule: Rule): Result.Result<never, HandshakeError> => Result.fail(new HandshakeError({ rule }))
 
@@ -263,12 +289,18 @@ const parseHeader = (line: string): Result.Result<Headers[number], HandshakeErro
   return colon === -1 || !isToken(name) || !isValue(value) ? fail("MalformedHeader") : Result.succeed([name, value])
 }
 
-const decode = (bytes: Uint8Array): string => {
-  let text = ""
-  // in slices, since arguments are passed on the stack
-  for (let i = 0; i < bytes.length; i += 4096) text += String.fromCharCode(...bytes.subarray(i, i + 4096))
-  return text
+const ascii = new TextDecoder()
+
+const isAscii = (bytes: Uint8Array): boolean => {
+  for (let i = 0; i < bytes.length; i++) {
+    if (bytes[i]! > 0x7f) return false
+  }
+  return true
 }
+
+// Each byte is a character code, which nearly always is one of ASCII: that a decoder reads at once.
+const decode = (bytes: Uint8Array): string =>
+  isAscii(bytes) ? ascii.decode(bytes) : Array.from(bytes, (byte) => String.fromCharCode(byte)).join("")
 
 /**
  * Cuts chunks into lines. Every byte is searched once; only the beginning of a

@@ -97,12 +97,18 @@ export const withHeaders = (
  * @internal
  */
 export const parseOffers = (headers: HttpHead.Headers) =>
-  Result.gen(function*() {
-    const subprotocols = yield* Extension.parseTokens(HttpHead.values(headers, "sec-websocket-protocol"))
-    const extensions = yield* Extension.parse(HttpHead.values(headers, "sec-websocket-extensions"))
-    const origin = yield* HttpHead.single(headers, "origin", "MalformedHeader")
-    return { origin, subprotocols, extensions }
-  })
+  Result.flatMap(
+    Extension.parseTokens(HttpHead.values(headers, "sec-websocket-protocol")),
+    (subprotocols) =>
+      Result.flatMap(
+        Extension.parse(HttpHead.values(headers, "sec-websocket-extensions")),
+        (extensions) =>
+          Result.map(
+            HttpHead.single(headers, "origin", "MalformedHeader"),
+            (origin) => ({ origin, subprotocols, extensions })
+          )
+      )
+  )
 
 /**
  * The headers of a response that agrees: those of its version of HTTP, what was agreed, and the caller's.

@@ -47,8 +47,34 @@ export interface Parts {
   readonly onState: (state: State) => void
 }
 
-// Every connection ends: where in this module that was told says nothing, and costs more than all the rest of it.
+type StatusFields = Omit<WebSocketError.CloseStatus, "toString">
+
+const statuses = new Map<string, WebSocketError.CloseStatus>()
+const errors = new WeakMap<WebSocketError.CloseStatus, WebSocketError.ReadError>()
+const maxStatuses = 64
+
+// Most connections end in one of a few ways, with no word about it: a table of those costs less than one that is made.
+const statusOf = (fields: StatusFields): WebSocketError.CloseStatus => {
+  const { clean, initiator, received, sent } = fields
+  if ((sent?.reason ?? "") !== "" || (received?.reason ?? "") !== "") return new WebSocketError.CloseStatus(fields)
+  const key = `${initiator} ${clean} ${frameKey(sent)} ${frameKey(received)}`
+  const known = statuses.get(key)
+  if (known !== undefined) return known
+  const status = new WebSocketError.CloseStatus(fields)
+  if (statuses.size < maxStatuses) statuses.set(key, status)
+  return status
+}
+
+const frameKey = (frame: CloseCode.CloseFrame | undefined): string => frame === undefined ? "-" : `${frame.code}`
+
 const closedError = (status: WebSocketError.CloseStatus): WebSocketError.ReadError => {
+  let error = errors.get(status)
+  if (error === undefined) errors.set(status, error = makeClosedError(status))
+  return error
+}
+
+// Every connection ends: where in this module that was told says nothing, and costs more than all the rest of it.
+const makeClosedError = (status: WebSocketError.CloseStatus): WebSocketError.ReadError => {
   const traced = Error as { stackTraceLimit?: number }
   const limit = traced.stackTraceLimit
   traced.stackTraceLimit = 0
@@ -205,7 +231,7 @@ export class Closing {
   #makeStatus(): WebSocketError.CloseStatus {
     const { received } = this.#parts.connection
     const sent = this.#ownClose === "sent" ? this.#parts.connection.sent : undefined
-    return new WebSocketError.CloseStatus({
+    return statusOf({
       code: received === undefined ? CloseCode.abnormal : received.code ?? CloseCode.noStatus,
       reason: received?.reason ?? "",
       initiator: this.#initiator,

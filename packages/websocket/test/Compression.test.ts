@@ -84,6 +84,27 @@ describe("RFC 7692 section 5: whether messages are compressed", () => {
       }
     }))
 
+  const neither = "permessage-deflate; server_no_context_takeover; client_no_context_takeover"
+  it.effect.each([
+    { options: { contextTakeover: true }, agreed: "permessage-deflate" },
+    { options: { contextTakeover: false }, agreed: neither },
+    { options: { contextTakeover: false, serverNoContextTakeover: true }, agreed: neither },
+    {
+      options: { contextTakeover: false, serverNoContextTakeover: false },
+      agreed: "permessage-deflate; client_no_context_takeover"
+    },
+    {
+      options: { contextTakeover: true, serverNoContextTakeover: true },
+      agreed: "permessage-deflate; server_no_context_takeover"
+    }
+  ])("$options is $agreed, whichever side says it", ({ agreed, options }) =>
+    Effect.gen(function*() {
+      for (const role of roles) {
+        const pair = yield* connected({ client: {}, server: {}, [role]: options })
+        for (const side of roles) assert.deepStrictEqual(params(pair.of(side)), [agreed])
+      }
+    }))
+
   it.effect("without a Deflate it warns and asks for nothing", () =>
     Effect.gen(function*() {
       const warnings: Array<unknown> = []

@@ -41,6 +41,18 @@ export interface Compression extends Offer {
  * @internal
  */
 export const offer = (options: Deflate.Options | undefined): Effect.Effect<Offer | undefined> =>
+  resolved(options === undefined ? undefined : withTakeover(options))
+
+const withTakeover = (options: Deflate.Options): Deflate.Options => {
+  const { clientNoContextTakeover, contextTakeover = true, serverNoContextTakeover } = options
+  return {
+    ...options,
+    clientNoContextTakeover: clientNoContextTakeover ?? !contextTakeover,
+    serverNoContextTakeover: serverNoContextTakeover ?? !contextTakeover
+  }
+}
+
+const resolved = (options: Deflate.Options | undefined): Effect.Effect<Offer | undefined> =>
   options === undefined
     ? Effect.succeed(undefined)
     : Effect.flatMap(

@@ -540,3 +540,59 @@ describe.each(roles)("interrupted operations of a %s", (role) => {
       assert.strictEqual(counts.sleeping, 0)
     }))
 })
+
+describe.each(roles)("the deadlines of one open connection of a %s", (role) => {
+  it.effect("are one, and each comes in its time", () =>
+    Effect.gen(function*() {
+      const { peer, stream } = yield* Scripted.connect(role, {
+        config: { idleTimeout: 10_000, keepAlive: { interval: 3000, misses: 100 }, messageTimeout: 4000 }
+      })
+      assert.strictEqual(yield* Scripted.deadlines, 1)
+      yield* TestClock.adjust(2999)
+      assert.deepStrictEqual(peer.seen, [])
+      yield* TestClock.adjust(1)
+      assert.strictEqual(peer.seen.length, 1)
+      assert.match(peer.seen[0]!, /^ping/)
+
+      yield* peer.send(text("begun", false))
+      yield* settled
+      assert.strictEqual(yield* Scripted.deadlines, 1)
+      yield* TestClock.adjust(2999)
+      assert.strictEqual(peer.seen.length, 1, "what comes sooner has not put off the ping")
+      yield* peer.send(continuation(" and ended"))
+      yield* settled
+      yield* TestClock.adjust(1)
+      assert.strictEqual(peer.seen.length, 2)
+      assert.strictEqual(yield* stream.read, "begun and ended")
+
+      yield* TestClock.adjust(9998)
+      assert.strictEqual(yield* stream.state, "Open", "the message that ended is not late, and the peer is not idle")
+      assert.strictEqual(yield* Scripted.deadlines, 1)
+      const reading = yield* Effect.forkChild(reasonOf(stream.read))
+      yield* TestClock.adjust(1)
+      assert.strictEqual((yield* Fiber.join(reading))._tag, "IdleTimeout")
+      yield* peer.destroy
+      yield* stream.closed
+      assert.strictEqual(yield* Scripted.deadlines, 0)
+    }))
+
+  it.effect("a message that is late ends it before the peer is idle", () =>
+    Effect.gen(function*() {
+      const { peer, stream } = yield* Scripted.connect(role, {
+        config: { idleTimeout: 10_000, keepAlive: { interval: 3000, misses: 100 }, messageTimeout: 4000 }
+      })
+      yield* TestClock.adjust(500)
+      yield* peer.send(text("begun", false))
+      yield* settled
+      yield* TestClock.adjust(3999)
+      assert.strictEqual(yield* stream.state, "Open")
+      yield* TestClock.adjust(1)
+      assert.strictEqual(
+        (yield* reasonOf(stream.readSome.pipe(Effect.andThen(stream.readSome))))._tag,
+        "MessageTimeout"
+      )
+      yield* peer.destroy
+      yield* stream.closed
+      assert.strictEqual(yield* Scripted.deadlines, 0)
+    }))
+})

@@ -579,7 +579,7 @@ describe.each(roles)("the deadlines of one open connection of a %s", (role) => {
   it.effect("a message that is late ends it before the peer is idle", () =>
     Effect.gen(function*() {
       const { peer, stream } = yield* Scripted.connect(role, {
-        config: { idleTimeout: 10_000, keepAlive: { interval: 3000, misses: 100 }, messageTimeout: 4000 }
+        config: { idleTimeout: 10_000, keepAlive: { interval: 9000, misses: 100 }, messageTimeout: 4000 }
       })
       yield* TestClock.adjust(500)
       yield* peer.send(text("begun", false))

@@ -125,7 +125,9 @@ class Host {
       }
       const bootstrap = makeAsked(stream, raw)
       const endpoint = Http2Stream.makeEndpoint(stream, { linger, peerAddress })
-      if (!acceptor.acceptUnsafe({ ...endpoint, bootstrap })) stream.close(Http2.constants.NGHTTP2_REFUSED_STREAM)
+      if (!acceptor.acceptUnsafe(Object.assign(endpoint, { bootstrap }))) {
+        stream.close(Http2.constants.NGHTTP2_REFUSED_STREAM)
+      }
     })
   }
 

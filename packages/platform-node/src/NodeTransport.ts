@@ -446,7 +446,9 @@ export interface EndpointOptions {
  * @since 1.0.0
  */
 export const makeEndpoint = (stream: Duplex, options?: EndpointOptions): Transport.Endpoint =>
-  makeEndpointOf(stream, { destroy: () => void stream.destroy(), failure: () => undefined }, options)
+  makeEndpointOf(stream, { destroy: () => void stream.destroy(), failure: noFailure }, options)
+
+const noFailure = (): undefined => undefined
 
 /**
  * What is particular about a kind of stream.
@@ -465,34 +467,70 @@ export interface StreamKind {
  *
  * @internal
  */
-export const makeEndpointOf = (stream: Duplex, kind: StreamKind, options?: EndpointOptions): Transport.Endpoint => {
-  const inbound = new Inbound()
-  const outbound = new Outbound()
-  const linger = Duration.fromInputUnsafe(options?.linger ?? "1 second")
-  listen(stream, inbound, outbound, kind)
-  const destroy = Effect.sync(() => {
-    endHere(inbound, outbound)
-    kind.destroy()
-  })
-  const close = Effect.suspend(() => {
-    endHere(inbound, outbound)
-    if (stream.destroyed) return Effect.void
-    flush(stream, outbound)
-    return stream.writableFinished ? destroyNow(stream, kind) : flushAndDestroy(stream, linger, kind)
-  })
-  const socket = stream instanceof Net.Socket ? stream : undefined
-  return {
-    pull: pull(stream, inbound),
-    write: (chunk) => Socket.isCloseEvent(chunk) ? destroy : write(stream, outbound, [chunk]),
-    writeAll: (chunks) => write(stream, outbound, chunks),
-    offerUnsafe: (chunk) => offer(stream, outbound, chunk),
-    roomUnsafe: (size, more) => giveRoom(stream, outbound, size, more ?? false),
-    end: Effect.sync(() => halfClose(stream, outbound)),
-    close,
-    peerAddress: options?.peerAddress ?? (socket && peerOf(socket)),
-    native: stream
+export const makeEndpointOf = (stream: Duplex, kind: StreamKind, options?: EndpointOptions): Transport.Endpoint =>
+  new StreamEndpoint(stream, kind, options)
+
+// A class, since an idle connection holds an endpoint and little else: what it does is made when it is asked for.
+class StreamEndpoint implements Transport.Endpoint {
+  readonly native: Duplex
+  readonly peerAddress: NetAddress.SocketAddress | undefined
+  readonly #kind: StreamKind
+  readonly #linger: Duration.Duration
+  readonly #inbound = new Inbound()
+  readonly #outbound = new Outbound()
+
+  constructor(stream: Duplex, kind: StreamKind, options: EndpointOptions | undefined) {
+    this.native = stream
+    this.peerAddress = options?.peerAddress ?? (stream instanceof Net.Socket ? peerOf(stream) : undefined)
+    this.#kind = kind
+    this.#linger = options?.linger === undefined ? defaultLinger : Duration.fromInputUnsafe(options.linger)
+    listen(stream, this.#inbound, this.#outbound, kind)
+  }
+
+  get pull(): Transport.Endpoint["pull"] {
+    return pull(this.native, this.#inbound)
+  }
+
+  get end(): Effect.Effect<void> {
+    return Effect.sync(() => halfClose(this.native, this.#outbound))
+  }
+
+  get close(): Effect.Effect<void> {
+    return Effect.suspend(() => {
+      endHere(this.#inbound, this.#outbound)
+      if (this.native.destroyed) return Effect.void
+      flush(this.native, this.#outbound)
+      return this.native.writableFinished
+        ? destroyNow(this.native, this.#kind)
+        : flushAndDestroy(this.native, this.#linger, this.#kind)
+    })
+  }
+
+  write(chunk: Uint8Array | string | Socket.CloseEvent): Effect.Effect<void, Socket.SocketError> {
+    return Socket.isCloseEvent(chunk) ? this.#destroy : write(this.native, this.#outbound, [chunk])
+  }
+
+  writeAll(chunks: ReadonlyArray<Uint8Array | string>): Effect.Effect<void, Socket.SocketError> {
+    return write(this.native, this.#outbound, chunks)
+  }
+
+  offerUnsafe(chunk: Uint8Array): boolean {
+    return offer(this.native, this.#outbound, chunk)
+  }
+
+  roomUnsafe(size: number, more: boolean = false): Transport.Room | undefined {
+    return giveRoom(this.native, this.#outbound, size, more)
+  }
+
+  get #destroy(): Effect.Effect<void> {
+    return Effect.sync(() => {
+      endHere(this.#inbound, this.#outbound)
+      this.#kind.destroy()
+    })
   }
 }
+
+const defaultLinger = Duration.seconds(1)
 
 const listen = (stream: Duplex, inbound: Inbound, outbound: Outbound, kind: StreamKind): void => {
   // Paused until the first pull; a `data` listener alone would set it flowing.

@@ -73,17 +73,27 @@ export class Inbox {
   readonly #readers = new Set<Reader>()
   #discarding = false
 
-  readonly readSome: Effect.Effect<MessagePart, ReadError>
-  readonly read: Effect.Effect<Payload, ReadError>
-  readonly pull: Effect.Effect<NonEmptyReadonlyArray<Payload>, ReadError>
+  #readSome: Effect.Effect<MessagePart, ReadError> | undefined
+  #read: Effect.Effect<Payload, ReadError> | undefined
+  #pull: Effect.Effect<NonEmptyReadonlyArray<Payload>, ReadError> | undefined
 
   /** `onRoom` is called when `full` may have become false; it runs no other fiber before it returns. */
   constructor(capacity: number, onRoom: () => void) {
     this.#capacity = capacity
     this.#onRoom = onRoom
-    this.readSome = this.#makeRead(partView)
-    this.read = this.#makeRead(messageView)
-    this.pull = this.#makeRead(messagesView)
+  }
+
+  // Made when somebody asks: most connections are read in one way, and an idle one holds what was made.
+  get readSome(): Effect.Effect<MessagePart, ReadError> {
+    return this.#readSome ??= this.#makeRead(partView)
+  }
+
+  get read(): Effect.Effect<Payload, ReadError> {
+    return this.#read ??= this.#makeRead(messageView)
+  }
+
+  get pull(): Effect.Effect<NonEmptyReadonlyArray<Payload>, ReadError> {
+    return this.#pull ??= this.#makeRead(messagesView)
   }
 
   /** Whether no more should be taken from the transport. */

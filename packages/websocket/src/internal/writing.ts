@@ -57,7 +57,7 @@ const invalid = (problem: string) => fail(new WebSocketError.InvalidPayload({ pr
  */
 export class Writing {
   readonly #driver: Driver
-  readonly #lock = Semaphore.makeUnsafe(1)
+  #made: Semaphore.Semaphore | undefined
   #open: OpenMessage | undefined
   #queuedBytes = 0
   /** Writes and messages that have, or wait for, their turn. */
@@ -66,6 +66,11 @@ export class Writing {
   constructor(driver: Driver) {
     this.#driver = driver
     driver.writing = this
+  }
+
+  // Most messages go without, where nobody else writes.
+  get #lock(): Semaphore.Semaphore {
+    return this.#made ??= Semaphore.makeUnsafe(1)
   }
 
   /** Nothing but a Close frame can be sent any more. */

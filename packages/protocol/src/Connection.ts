@@ -20,6 +20,7 @@ import { type Limits, MessageAssembler, type Part } from "./Message.ts"
 import { type ControlOpcode, isControl, type MessageType, ofMessage, Opcode } from "./Opcode.ts"
 import { reservedBit } from "./PerMessageDeflate.ts"
 import type { ProtocolError } from "./ProtocolError.ts"
+import { type Flow, Traffic } from "./Traffic.ts"
 
 /**
  * What a connection needs to know.
@@ -36,6 +37,8 @@ export interface Options extends Limits {
   readonly maskingKey: () => number
   /** Deflates and inflates messages, where permessage-deflate was agreed (RFC 7692). RSV1 is owned by it then. */
   readonly deflate?: MessageDeflate | undefined
+  /** Counts what goes over the connection. Default: its own. */
+  readonly traffic?: Traffic | undefined
 }
 
 /**
@@ -148,6 +151,8 @@ const sendError = {
  */
 export class Connection {
   readonly role: Frame.Role
+  readonly #arrived: Flow
+  readonly #left: Flow
   readonly #decoder: FrameDecoder
   readonly #assembler: MessageAssembler
   readonly #maskingKey: () => number
@@ -163,6 +168,9 @@ export class Connection {
 
   constructor(options: Options) {
     this.role = options.role
+    const { received, sent } = options.traffic ?? new Traffic()
+    this.#arrived = received
+    this.#left = sent
     this.#deflate = options.deflate
     this.#decoder = new FrameDecoder({
       role: options.role,
@@ -274,6 +282,7 @@ export class Connection {
     if (refused !== undefined) return refused
     const { deflater } = this.#deflate!
     this.#sending = type
+    this.#countDeflated(type, payload.length)
     return Result.succeed(fin ? deflater.finish(payload) : deflater.part(payload, flush))
   }
 
@@ -289,10 +298,19 @@ export class Connection {
 
   /**
    * Encodes compressed bytes of a message as one frame: those of `deflatePart`, or
-   * of a message that was compressed elsewhere and without context.
+   * of a message that was compressed elsewhere and without context. Those stand
+   * for `size` bytes that `deflatePart` has not seen, which are counted.
    */
-  sendDeflated(type: MessageType, compressed: Uint8Array, fin: boolean): Result.Result<Uint8Array, SendError> {
-    return this.#startDeflated(type) ?? Result.succeed(this.#encodePart(type, compressed, fin, reservedBit))
+  sendDeflated(
+    type: MessageType,
+    compressed: Uint8Array,
+    fin: boolean,
+    size: number = 0
+  ): Result.Result<Uint8Array, SendError> {
+    const refused = this.#startDeflated(type)
+    if (refused !== undefined) return refused
+    this.#countDeflated(type, size)
+    return Result.succeed(this.#encodePart(type, compressed, fin, reservedBit))
   }
 
   /** As `sendDeflated`, but writes the frame behind those in `room`, which has `frameSize` bytes free. */
@@ -300,9 +318,24 @@ export class Connection {
     type: MessageType,
     compressed: Uint8Array,
     fin: boolean,
-    room: FrameEncoder.Room
+    room: FrameEncoder.Room,
+    size: number = 0
   ): Result.Result<undefined, SendError> {
-    return this.#startDeflated(type) ?? this.#appendPart(type, compressed, fin, reservedBit, room)
+    const refused = this.#startDeflated(type)
+    if (refused !== undefined) return refused
+    this.#countDeflated(type, size)
+    return this.#appendPart(type, compressed, fin, reservedBit, room)
+  }
+
+  /**
+   * Says that a whole message was not sent after all, in a frame of `length` bytes
+   * of payload; `size` is what those stand for, where they are compressed.
+   */
+  recall(type: MessageType, length: number, size?: number): void {
+    this.#left.recall(type, size ?? length)
+    if (size === undefined) return
+    this.#left.plainBytes -= size
+    this.#left.compressedBytes -= length
   }
 
   /** Size in bytes of a frame of this side with a payload of `length` bytes. */
@@ -367,14 +400,29 @@ export class Connection {
     const opcode = this.#begun ? Opcode.Continuation : ofMessage(type)
     const rsv = this.#begun ? 0 : bits
     FrameEncoder.append({ opcode, fin, rsv, payload }, this.#freshKey(), room)
+    if (fin && bits === 0 && !this.#begun) this.#left.whole(type, payload.length)
+    else this.#countPart(opcode, type, payload.length, fin, bits)
     this.#begun = true
     this.#sending = fin ? undefined : type
     return nothingYet
   }
 
+  // Payload that is compressed was counted when it was.
+  #countPart(opcode: Opcode, type: MessageType, length: number, fin: boolean, bits: number): void {
+    this.#left.frame(opcode)
+    this.#left.part(type, bits === 0 ? length : 0, fin)
+    if (bits !== 0) this.#left.compressedBytes += length
+  }
+
+  #countDeflated(type: MessageType, size: number): void {
+    this.#left.part(type, size, false)
+    this.#left.plainBytes += size
+  }
+
   #sendControl(opcode: ControlOpcode, payload: Uint8Array): Result.Result<Uint8Array, SendError> {
     if (Closing.next(this.#state, "SendClose") === undefined) return sendError.afterClose
     if (payload.length > maxControlPayload) return sendError.controlTooLong
+    this.#left.frame(opcode)
     return Result.succeed(FrameEncoder.encode({ opcode, fin: true, rsv: 0, payload }, this.#freshKey()))
   }
 
@@ -384,12 +432,29 @@ export class Connection {
 
   #receiveData(piece: Piece, events: Array<Event>, replies: Array<Reply>): void {
     const part = this.#assembler.receive(piece)
-    if (part !== undefined) events.push({ _tag: "Part", part })
-    else this.#fail(this.#assembler.violation, events, replies)
+    if (this.#deflate !== undefined && this.#assembler.inflates) this.#countInflated(piece, part)
+    const isWhole = piece.first && piece.last && piece.fin && piece.opcode !== Opcode.Continuation
+    if (!isWhole && piece.first) this.#arrived.frame(piece.opcode)
+    if (part === undefined) return this.#refuse(piece, isWhole, events, replies)
+    if (isWhole) this.#arrived.whole(part.type, part.size)
+    else this.#arrived.part(part.type, part.size, part.fin)
+    events.push({ _tag: "Part", part })
+  }
+
+  // The piece makes no part yet, or breaks a rule.
+  #refuse(piece: Piece, isWhole: boolean, events: Array<Event>, replies: Array<Reply>): void {
+    if (isWhole) this.#arrived.frame(piece.opcode)
+    this.#fail(this.#assembler.violation, events, replies)
+  }
+
+  #countInflated(piece: Piece, part: Part | undefined): void {
+    this.#arrived.compressedBytes += piece.payload.length
+    if (part !== undefined) this.#arrived.plainBytes += part.size
   }
 
   #receiveControl(piece: Piece, events: Array<Event>, replies: Array<Reply>): void {
     const { opcode, payload } = piece
+    this.#arrived.frame(opcode)
     if (opcode === Opcode.Close) return this.#receiveClose(payload, events, replies)
     if (opcode === Opcode.Pong) return void events.push({ _tag: "Pong", payload })
     events.push({ _tag: "Ping", payload })

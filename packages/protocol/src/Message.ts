@@ -107,6 +107,11 @@ export class MessageAssembler {
     return this.#type !== undefined
   }
 
+  /** Whether the message that began last is compressed. */
+  get inflates(): boolean {
+    return this.#compressed
+  }
+
   /**
    * Takes a piece of a data frame and gives the part it makes, or `undefined`
    * when it makes none yet or breaks a rule.

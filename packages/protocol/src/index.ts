@@ -91,4 +91,9 @@ export * as ProtocolError from "./ProtocolError.ts"
 /**
  * @since 1.0.0
  */
+export * as Traffic from "./Traffic.ts"
+
+/**
+ * @since 1.0.0
+ */
 export * as Utf8 from "./Utf8.ts"

@@ -18,6 +18,7 @@ import * as Scope from "effect/Scope"
 import * as Tracer from "effect/Tracer"
 import { Desk } from "./internal/desk.ts"
 import * as Logging from "./internal/logging.ts"
+import * as Stream from "./internal/stream.ts"
 import { adapt } from "./internal/upgradeSocket.ts"
 import * as Upgrading from "./internal/upgrading.ts"
 import type { Connection, TransportError } from "./Transport.ts"
@@ -182,6 +183,15 @@ const switchTo = Effect.fnUntraced(function*<E, R>(agreed: Upgrading.Agreed, han
   return HttpServerResponse.empty({ status: 101 })
 })
 
+// What the handler does belongs to the connection, where that has a span.
+const within = <A, E, R>(
+  stream: WebSocketStream["Service"],
+  handled: Effect.Effect<A, E, R>
+): Effect.Effect<A, E, R> => {
+  const span = Stream.driverOf(stream)?.span
+  return span === undefined ? handled : Effect.provideService(handled, Tracer.ParentSpan, span)
+}
+
 type Handled = (stream: WebSocketStream["Service"]) => Effect.Effect<unknown, unknown, Scope.Scope>
 
 /** Gives the response that is still to be sent: none, where it is the one given. */
@@ -195,13 +205,12 @@ const converse = (
       onFailure: (error) =>
         HttpServerResponse.isHttpServerResponse(error)
           ? Effect.succeed(error)
-          : Effect.as(Effect.logDebug("WebSocket handshake failed", error), response),
-      onSuccess: (stream) => Effect.as(agreed.desk.handling(stream, handled(stream)), response)
+          : Effect.as(Logging.handshakeFailed(error, agreed.request), response),
+      onSuccess: (stream) => Effect.as(agreed.desk.handling(stream, within(stream, handled(stream))), response)
     }),
-    Effect.withSpan("WebSocketServer.connection", { attributes: { "url.path": agreed.request.target } }),
     Effect.scoped,
     Effect.interruptible,
-    Effect.catchCause((cause) => Effect.as(Logging.failure(cause), response))
+    Effect.catchCause((cause) => Effect.as(Logging.failure(cause, agreed.request), response))
   )
   return agreed.desk.serving(conversation)
 }

@@ -18,6 +18,7 @@ import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { endedWith, maxBehind, Reconnecting } from "./internal/reconnecting.ts"
+import * as Telemetry from "./internal/telemetry.ts"
 import * as Transient from "./internal/transient.ts"
 import * as RetryHint from "./RetryHint.ts"
 import { HandshakeError, ReadError, WriteError } from "./WebSocketError.ts"
@@ -274,6 +275,7 @@ const connectAgain = Effect.fnUntraced(
       const hint = Duration.min(hintOf(failure), Duration.fromInputUnsafe(maxRetryHint))
       self.set({ _tag: "Waiting", attempt, delay: Duration.max(delay, hint), failure })
       yield* Effect.sleep(Duration.max(delay, hint))
+      yield* Telemetry.reconnecting
     }
   }
 )

@@ -35,6 +35,8 @@ import * as Link from "./internal/link.ts"
 import * as Redirect from "./internal/redirect.ts"
 import { ResponseBody } from "./internal/responseBody.ts"
 import * as Stream from "./internal/stream.ts"
+import * as Telemetry from "./internal/telemetry.ts"
+import * as Tracing from "./internal/tracing.ts"
 import { Transport, TransportDialer, type TransportError } from "./Transport.ts"
 import * as WebSocketConfig from "./WebSocketConfig.ts"
 import * as WebSocketError from "./WebSocketError.ts"
@@ -188,9 +190,10 @@ export const connect: <E = never, R = never>(
   WebSocketStream["Service"],
   WebSocketError.HandshakeError | E,
   Transport | Scope.Scope | R
-> = Effect.fn("WebSocketClient.connect")(
+> = Effect.fn("WebSocketClient.connect", { kind: "client" })(
   function*<E, R>(options: ConnectOptions | Effect.Effect<ConnectOptions, E, R>) {
     const resolved = Effect.isEffect(options) ? yield* options : options
+    yield* Tracing.asking(resolved.url)
     const config = yield* WebSocketConfig.resolve(resolved.config)
     const entropy = yield* Entropy.Entropy
     const transport = yield* Transport
@@ -203,10 +206,12 @@ export const connect: <E = never, R = never>(
     )
     return yield* withTimeout(answered, config.handshakeTimeout).pipe(
       Effect.flatMap(({ answer, link }) => judge(link, request, answer, resolved, config)),
+      Effect.tap(({ handshake }) => Tracing.shaken(handshake)),
       Effect.flatMap(Stream.make),
       Effect.onExit((exit) => Exit.isFailure(exit) ? Scope.close(scope, exit) : Effect.void)
     )
-  }
+  },
+  Effect.onError((cause) => Telemetry.handshakeFailed("client", cause))
 )
 
 /**

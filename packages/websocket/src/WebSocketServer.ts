@@ -19,6 +19,7 @@ import * as Layer from "effect/Layer"
 import type * as NetAddress from "effect/net/NetAddress"
 import * as Result from "effect/Result"
 import * as Scope from "effect/Scope"
+import * as Tracer from "effect/Tracer"
 import type * as Deflate from "./Deflate.ts"
 import * as Accepting from "./internal/accepting.ts"
 import * as Compression from "./internal/compression.ts"
@@ -30,6 +31,8 @@ import { type HeadersInput, PackedHandshake, readHead, transportFailed } from ".
 import * as Link from "./internal/link.ts"
 import * as Logging from "./internal/logging.ts"
 import * as Stream from "./internal/stream.ts"
+import * as Telemetry from "./internal/telemetry.ts"
+import * as Tracing from "./internal/tracing.ts"
 import {
   type Connection,
   isTransportError,
@@ -176,14 +179,13 @@ export class WebSocketServer extends Context.Service<WebSocketServer, {
  */
 export const accept: <R = never>(
   options?: AcceptOptions<R>
-) => Effect.Effect<WebSocketStream["Service"], WebSocketError.HandshakeError, Transport | Scope.Scope | R> = Effect.fn(
-  "WebSocketServer.accept"
-)(function*<R>(options: AcceptOptions<R> = {}) {
-  const transport = yield* Transport
-  const context = yield* Effect.context<R | Scope.Scope>()
-  const reception = yield* makeReception(options, () => new Desk(alone))
-  return yield* acceptConnection(transport, reception, context, Context.get(context, Scope.Scope))
-})
+) => Effect.Effect<WebSocketStream["Service"], WebSocketError.HandshakeError, Transport | Scope.Scope | R> = Effect
+  .fnUntraced(function*<R>(options: AcceptOptions<R> = {}) {
+    const transport = yield* Transport
+    const context = yield* Effect.context<R | Scope.Scope>()
+    const reception = yield* makeReception(options, () => new Desk(alone))
+    return yield* acceptConnection(transport, reception, context, Context.get(context, Scope.Scope))
+  })
 
 const alone = { ...WebSocketConfig.defaults, maxConnections: Infinity, maxHandshakes: Infinity }
 
@@ -211,17 +213,34 @@ const acceptConnection = <R>(
   context: Context.Context<R>,
   scope: Scope.Scope
 ): Effect.Effect<WebSocketStream["Service"], WebSocketError.HandshakeError> =>
+  Tracing.accepting(context, (context) => acceptIn(transport, reception, context, scope))
+
+const acceptIn = <R>(
+  transport: Connection,
+  reception: Reception<R>,
+  context: Context.Context<R>,
+  scope: Scope.Scope
+): Effect.Effect<WebSocketStream["Service"], WebSocketError.HandshakeError> =>
   Link.using(transport, (link) =>
     new Upgrade(link, reception, context).run.pipe(
       Effect.catch(({ cause, refusal }) => {
+        Telemetry.countFailure(context, "server", cause)
         const failed = Effect.failCause(cause)
         return refusal === undefined
           ? failed
           : Effect.andThen(Declining.refuse(link, refusal, reception.config), failed)
       }),
-      Effect.flatMap((options) => Stream.start(options, context, scope))
+      Effect.flatMap((options) => {
+        Tracing.agreed(context, options.handshake)
+        return Stream.start(options, context, scope)
+      })
     )).pipe(
-      Effect.mapError((error) => isTransportError(error) ? transportFailed(error) : error)
+      Effect.mapError((error) => {
+        if (!isTransportError(error)) return error
+        const failed = transportFailed(error)
+        Telemetry.countFailure(context, "server", Cause.fail(failed))
+        return failed
+      })
     )
 
 /** One opening handshake, which ends in time and when the server drains. */
@@ -274,11 +293,13 @@ class Upgrade<R> {
     const { config, offer, options } = this.#reception
     return Effect.flatMap(
       readRequest(this.#link, options, config),
-      ({ leftover, request }) =>
-        Effect.flatMap(
+      ({ leftover, request }) => {
+        Tracing.asked(this.#context, request)
+        return Effect.flatMap(
           this.#unlessLost(Accepting.decide(request, options, offer)),
           (decision) => this.#respond(request, leftover, decision)
         )
+      }
     )
   }
 
@@ -398,9 +419,12 @@ const serveOne = <E, R, R2>(
     desk.arrive()
     return Effect.catchCause(
       Effect.onExit(welcome(visit, reception, context, handler), leaving(visit)),
-      Logging.failure
+      (cause) => Logging.failure(cause, aboutOf(visit.stream))
     )
   }) as Effect.Effect<void, never, Exclude<R, WebSocketStream | Scope.Scope>>
+
+const aboutOf = (stream: WebSocketStream["Service"] | undefined) =>
+  stream && { peerAddress: stream.handshake.peerAddress, target: stream.handshake.request.target }
 
 // An effect that waits for another holds it, so that one may hold nothing that is needed no longer.
 const welcome = <E, R, R2>(
@@ -411,9 +435,10 @@ const welcome = <E, R, R2>(
 ) =>
   Effect.suspend(() => {
     const transport = visit.transport!
+    const { peerAddress } = transport
     visit.transport = undefined
     return Effect.matchEffect(acceptConnection(transport, reception, context, visit.scope), {
-      onFailure: (error) => Effect.logDebug("WebSocket handshake failed", error),
+      onFailure: (error) => Logging.handshakeFailed(error, { peerAddress: peerAddress?.() }),
       onSuccess: (stream) => handle(visit, stream, handler)
     })
   })
@@ -424,8 +449,11 @@ const handle = <E, R>(
   handler: Effect.Effect<unknown, E, R>
 ): Effect.Effect<unknown, E, Exclude<R, WebSocketStream | Scope.Scope>> => {
   visit.stream = stream
-  const provide = (own: Context.Context<never>) =>
-    Context.add(Context.add(own, Scope.Scope, visit.scope), WebSocketStream, stream) as Context.Context<R>
+  const span = Stream.driverOf(stream)?.span
+  const provide = (own: Context.Context<never>) => {
+    const provided = Context.add(Context.add(own, Scope.Scope, visit.scope), WebSocketStream, stream)
+    return (span === undefined ? provided : Context.add(provided, Tracer.ParentSpan, span)) as Context.Context<R>
+  }
   const handled = Effect.updateContext(handler, provide)
   const first = visit.desk.handle(stream)
   return first === undefined ? handled : Effect.andThen(first, handled)

@@ -56,6 +56,11 @@ export * as WebSocketError from "./WebSocketError.ts"
 /**
  * @since 1.0.0
  */
+export * as WebSocketMetrics from "./WebSocketMetrics.ts"
+
+/**
+ * @since 1.0.0
+ */
 export * as WebSocketRpcClient from "./WebSocketRpcClient.ts"
 
 /**
@@ -87,6 +92,11 @@ export * as WebSocketSocketServer from "./WebSocketSocketServer.ts"
  * @since 1.0.0
  */
 export * as WebSocketStream from "./WebSocketStream.ts"
+
+/**
+ * @since 1.0.0
+ */
+export * as WebSocketTracing from "./WebSocketTracing.ts"
 
 /**
  * @since 1.0.0

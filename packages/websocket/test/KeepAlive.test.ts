@@ -1,5 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import type * as WebSocketConfig from "effect-websocket/WebSocketConfig"
+import * as WebSocketMetrics from "effect-websocket/WebSocketMetrics"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Metric from "effect/Metric"
@@ -149,9 +150,7 @@ describe.each(roles)("keepAlive of a %s", (role) => {
 
   it.effect("the time to its pong is counted in websocket_ping_round_trip", () =>
     Effect.gen(function*() {
-      const timer = Metric.timer("websocket_ping_round_trip", {
-        description: "Time from a WebSocket Ping to its Pong"
-      })
+      const timer = Metric.withAttributes(WebSocketMetrics.pingRoundTrip, { role })
       const before = yield* Metric.value(timer)
       const { peer } = yield* Scripted.connect(role, { config: every(1000, 2) })
       yield* TestClock.adjust(1000)

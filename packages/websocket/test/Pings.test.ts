@@ -1,4 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
+import * as WebSocketMetrics from "effect-websocket/WebSocketMetrics"
 import type { ControlFrame } from "effect-websocket/WebSocketStream"
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
@@ -23,8 +24,6 @@ import {
 } from "./fixtures/streams.ts"
 
 const fork = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.forkChild(effect, { startImmediately: true })
-
-const description = { description: "Time from a WebSocket Ping to its Pong" }
 
 const close: Wire = { opcode: 8, fin: true, payload: Uint8Array.of(0x03, 0xe8, 0x62) }
 
@@ -95,8 +94,8 @@ for (const role of roles) {
       it.effect("interrupted, it is not counted among the round trips", () =>
         Effect.gen(function*() {
           const { peer, stream } = yield* scripted(role)
-          const roundTrips = Effect.map(Metric.value(Metric.timer("websocket_ping_round_trip", description)), (_) =>
-            _.count)
+          const timer = Metric.withAttributes(WebSocketMetrics.pingRoundTrip, { role })
+          const roundTrips = Effect.map(Metric.value(timer), ({ count }) => count)
           const before = yield* roundTrips
           yield* Effect.flatMap(fork(stream.ping()), Fiber.interrupt)
           const answered = yield* fork(stream.ping(utf8("b")))

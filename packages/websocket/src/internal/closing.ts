@@ -122,7 +122,17 @@ export class Closing {
     const reason = this.#failure?.reason
     return reason?._tag === "TransportFailed"
       ? reason
-      : new WebSocketError.ConnectionClosed({ status: this.#status ?? this.#makeStatus() })
+      : new WebSocketError.ConnectionClosed({ status: this.status })
+  }
+
+  /** What ended the connection, where it was not a Close frame. */
+  get failure(): WebSocketError.ReadError | undefined {
+    return this.#failure
+  }
+
+  /** How it ended, or what is known of that by now. */
+  get status(): WebSocketError.CloseStatus {
+    return this.#status ?? this.#makeStatus()
   }
 
   /** Calls `watcher` with the state now and whenever it changes. */

@@ -17,9 +17,9 @@ import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
-import * as Metric from "effect/Metric"
 import * as Result from "effect/Result"
 import * as Scope from "effect/Scope"
+import type * as Tracer from "effect/Tracer"
 import * as Entropy from "../Entropy.ts"
 import * as Transport from "../Transport.ts"
 import type { WebSocketConfig } from "../WebSocketConfig.ts"
@@ -33,6 +33,8 @@ import type { Link } from "./link.ts"
 import { Liveness } from "./liveness.ts"
 import { Outbox } from "./outbox.ts"
 import { Pings } from "./pings.ts"
+import { type Counts, countsOf } from "./telemetry.ts"
+import * as Tracing from "./tracing.ts"
 
 /**
  * What a driver starts from, once the opening handshake is done.
@@ -81,10 +83,6 @@ const sliceSize = { least: 512, most: 4096 }
 const turnSize = 256 * 1024
 const partCost = 1024
 
-const pingRoundTrip = Metric.timer("websocket_ping_round_trip", {
-  description: "Time from a WebSocket Ping to its Pong"
-})
-
 // A transport that dies has failed: a defect there must not leave readers waiting.
 const transportError = (cause: Cause.Cause<Transport.TransportError>): Transport.TransportError =>
   Result.getOrElse(
@@ -102,6 +100,7 @@ export class Driver {
   readonly handshake: Handshake
   readonly config: WebSocketConfig
   readonly context: Context.Context<never>
+  readonly counts: Counts
   readonly deadlines: Deadlines
   readonly link: Link
   readonly connection: Connection
@@ -123,6 +122,8 @@ export class Driver {
   #inflated = 0
   /** How many bytes are received next, where they may be compressed. */
   #slice = sliceSize.least
+  #started = false
+  #span: Tracing.ConnectionSpan | undefined
   /** Lets the reading fiber go on that waits for room in the inbox. */
   #room: (() => void) | undefined
 
@@ -132,6 +133,7 @@ export class Driver {
     this.handshake = handshake
     this.config = config
     this.context = context
+    this.counts = countsOf(context, role)
     this.deadlines = deadlinesOf(clock)
     this.link = link
     this.compressFrom = compression && (compression.options.threshold ?? defaultThreshold)
@@ -143,7 +145,8 @@ export class Driver {
       maskingKey: entropy.uint32Unsafe,
       maxMessageSize: config.maxMessageSize,
       maxFragments: config.maxFragments,
-      deflate: this.#contexts?.messages
+      deflate: this.#contexts?.messages,
+      traffic: this.counts.traffic
     })
     this.inbox = new Inbox(config.readBuffer, () => this.onRoom())
     this.outbox = new Outbox(this.connection, link.writer, config.fragmentSize, this)
@@ -173,12 +176,16 @@ export class Driver {
   }
 
   onRoundTrip(duration: Duration.Duration): void {
-    this.runFork(Metric.update(pingRoundTrip, duration))
+    this.counts.onRoundTrip(duration)
   }
 
   onState(state: State): void {
     if (state !== "Open") this.writing?.onClosing()
-    if (state === "Closed") this.#contexts?.stop()
+    if (state !== "Closed") return
+    this.#contexts?.stop()
+    if (!this.#started) return
+    this.counts.onClosed(this.#closing.status)
+    this.#span?.end(this.#closing.status, this.#closing.failure)
   }
 
   /** The peer has broken a rule, or is late. */
@@ -191,13 +198,24 @@ export class Driver {
   }
 
   /** Starts to read and to keep time. */
-  start(leftover: Uint8Array): void {
+  start(leftover: Uint8Array, span: Tracing.ConnectionSpan | undefined): void {
+    // The scope may have been closed before, and the connection with it.
+    if (this.state !== "Closed") {
+      this.#started = true
+      this.#span = span
+      this.counts.onOpened()
+    }
     this.liveness.start()
     this.runFork(this.#read(leftover))
   }
 
   get state(): State {
     return this.#closing.state
+  }
+
+  /** The span that lives as long as the connection, where there is one. */
+  get span(): Tracer.Span | undefined {
+    return this.#span?.span
   }
 
   /** The end, however it comes. */
@@ -349,6 +367,7 @@ export class Driver {
         this.#notify({ _tag: "Close", code: event.frame.code, reason: event.frame.reason })
         return this.#closing.onPeerClose(event.frame)
       case "Violation":
+        this.counts.onViolation(event.error.rule)
         return this.#closing.fail(violationReason(event.error), {
           code: event.error.closeCode,
           reason: ProtocolError.rules[event.error.rule].description
@@ -379,10 +398,15 @@ export const start = (
       context,
       Context.get(context, Clock.Clock)
     )
-    return Effect.map(Scope.addFinalizerExit(scope, leaving(driver, options.onEnd)), () => {
-      driver.start(options.leftover)
+    const begin = (span: Tracing.ConnectionSpan | undefined) => {
+      driver.start(options.leftover, span)
       return driver
-    })
+    }
+    const entered = Scope.addFinalizerExit(scope, leaving(driver, options.onEnd))
+    const span = Tracing.connection(context, options.role, options.handshake)
+    return span === undefined
+      ? Effect.map(entered, () => begin(undefined))
+      : Effect.map(Effect.andThen(entered, span), begin)
   })
 
 // Apart, so that a connection holds no more of how it began than this.

@@ -5,7 +5,16 @@
  */
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
+import type * as NetAddress from "effect/net/NetAddress"
 import * as WebSocketError from "../WebSocketError.ts"
+import { annotationsOf } from "./tracing.ts"
+
+/** Whose connection it is, as far as it is known. */
+interface About {
+  readonly peerAddress: NetAddress.SocketAddress | undefined
+  /** Of the request. */
+  readonly target?: string | undefined
+}
 
 const isPeersDoing = (error: unknown): boolean =>
   error instanceof WebSocketError.ReadError ||
@@ -18,10 +27,22 @@ const isPeersDoing = (error: unknown): boolean =>
  *
  * @internal
  */
-export const failure = <E>(cause: Cause.Cause<E>): Effect.Effect<void> => {
+export const failure = <E>(cause: Cause.Cause<E>, about: About | undefined): Effect.Effect<void> => {
   const reasons = cause.reasons.filter((reason) => !Cause.isInterruptReason(reason))
   if (reasons.length === 0) return Effect.void
-  return reasons.every((reason) => Cause.isFailReason(reason) && isPeersDoing(reason.error))
+  const logged = reasons.every((reason) => Cause.isFailReason(reason) && isPeersDoing(reason.error))
     ? Effect.logDebug("WebSocket connection failed", cause)
     : Effect.logError("WebSocket handler failed", cause)
+  return Effect.annotateLogs(logged, annotationsOf(about?.peerAddress, about?.target))
 }
+
+/**
+ * Logs why a handshake failed, at debug level: that is for the client to know.
+ *
+ * @internal
+ */
+export const handshakeFailed = (
+  why: unknown,
+  { peerAddress, target }: About
+): Effect.Effect<void> =>
+  Effect.annotateLogs(Effect.logDebug("WebSocket handshake failed", why), annotationsOf(peerAddress, target))

@@ -76,6 +76,8 @@ export class Data {
   pieces: Array<Uint8Array> = []
   /** Whether the message in progress began here, and not with a part before. */
   begins = false
+  /** Whether the transport could not take all of it at once. */
+  waited = false
 
   constructor(messages: ReadonlyArray<Outgoing>, fin: boolean, flush: boolean = false) {
     this.messages = messages
@@ -204,15 +206,20 @@ export class Outbox {
   offer(message: Outgoing): boolean {
     const length = lengthOf(message)
     if (message.compress || length > this.#fragmentSize || !this.#isIdle) return false
-    if (this.#writer.roomUnsafe === undefined) {
-      const room = this.#makeRoom(this.#connection.frameSize(length))
-      this.#appendWhole(message, room)
-      return this.#writer.offerUnsafe?.(room.bytes) === true
-    }
+    if (this.#writer.roomUnsafe === undefined) return this.#offerFrame(message, length)
     const room = this.#writer.roomUnsafe(this.#connection.frameSize(length), this.#events.expectsMore())
     if (room === undefined) return false
     this.#appendWhole(message, room)
     return true
+  }
+
+  #offerFrame(message: Outgoing, length: number): boolean {
+    if (this.#writer.offerUnsafe === undefined) return false
+    const room = this.#makeRoom(this.#connection.frameSize(length))
+    this.#appendWhole(message, room)
+    if (this.#writer.offerUnsafe(room.bytes)) return true
+    this.#connection.recall(message.type, length, message.deflated && message.bytes.length)
+    return false
   }
 
   /**
@@ -246,6 +253,7 @@ export class Outbox {
       const sending: Sending = { data, done: resume }
       this.#sending = sending
       this.#advance()
+      data.waited = this.#sending === sending
       return Effect.sync(() => {
         if (this.#sending !== sending) return
         this.#sending = undefined
@@ -426,7 +434,7 @@ export class Outbox {
     const { bytes, deflated, type } = message
     const appended = deflated === undefined
       ? this.#connection.appendPart(type, bytes, true, room)
-      : this.#connection.appendDeflated(type, deflated, true, room)
+      : this.#connection.appendDeflated(type, deflated, true, room, bytes.length)
     Result.getOrThrow(appended)
   }
 
@@ -436,11 +444,12 @@ export class Outbox {
     const payload = source.length <= this.#fragmentSize
       ? source
       : source.subarray(data.offset, data.offset + this.#fragmentSize)
+    const size = data.offset === 0 ? bytes.length : 0
     data.offset += payload.length
     const fin = data.endsAt(source.length) && data.fin
     const appended = deflated === undefined
       ? this.#connection.appendPart(type, payload, fin, room)
-      : this.#connection.appendDeflated(type, payload, fin, room)
+      : this.#connection.appendDeflated(type, payload, fin, room, size)
     Result.getOrThrow(appended)
   }
 

@@ -25,7 +25,9 @@ import * as Declining from "./declining.ts"
 import type { Desk } from "./desk.ts"
 import { transportFailed } from "./heads.ts"
 import * as Link from "./link.ts"
+import * as Logging from "./logging.ts"
 import * as Stream from "./stream.ts"
+import * as Telemetry from "./telemetry.ts"
 
 type Response = HttpServerResponse.HttpServerResponse
 
@@ -75,7 +77,7 @@ export const agree = <R>(
     decide(request, options, current).pipe(
       Effect.interruptible,
       Effect.map((decision) => ({ ...current, decision, request })),
-      Effect.catch(answer)
+      Effect.catch((declined) => answer(declined, request))
     ))
 
 const check = Effect.fnUntraced(function*<R>(options: AcceptOptions<R>) {
@@ -88,7 +90,13 @@ const check = Effect.fnUntraced(function*<R>(options: AcceptOptions<R>) {
     current?.handover.peerAddress,
     request.headers["host"]
   )
-  if (Result.isFailure(checked)) return yield* answer(Declining.broken(checked.failure))
+  if (Result.isFailure(checked)) {
+    const { handover } = current ?? {}
+    return yield* answer(Declining.broken(checked.failure), {
+      peerAddress: handover?.peerAddress,
+      target: request.originalUrl
+    })
+  }
   if (current === undefined) {
     return yield* Effect.die(new Error("This HTTP server does not hand over connections for WebSocket"))
   }
@@ -122,10 +130,15 @@ const decide = <R>(
 }
 
 // The HTTP server answers for a defect as it does for others.
-const answer = ({ cause, refusal }: Declining.Declined): Effect.Effect<never, Response> => {
-  if (Cause.hasDies(cause)) return Effect.die(Cause.squash(cause))
+const answer = (
+  { cause, refusal }: Declining.Declined,
+  request: Pick<UpgradeRequest, "peerAddress" | "target">
+): Effect.Effect<never, Response> => {
+  const failed = Telemetry.handshakeFailed("server", cause)
+  if (Cause.hasDies(cause)) return Effect.andThen(failed, Effect.die(Cause.squash(cause)))
   const response = refusal === undefined ? HttpServerResponse.empty({ status: 500 }) : responseOf(refusal)
-  return Effect.andThen(Effect.logDebug("WebSocket handshake failed", cause), Effect.fail(response))
+  const logged = Effect.andThen(failed, Logging.handshakeFailed(cause, request))
+  return Effect.andThen(logged, Effect.fail(response))
 }
 
 // What the HTTP server is told apart from the headers.
@@ -156,7 +169,10 @@ export const connect = Effect.fnUntraced(function*(
 ): Effect.fn.Return<WebSocketStream["Service"], Response | HandshakeError, Scope.Scope> {
   const head = withHeadersOf(agreed.decision.response, response)
   const formatted = Effect.mapError(Effect.fromResult(HttpHead.formatResponse(head)), Declining.faulty)
-  const bytes = yield* Effect.catch(Effect.andThen(agreed.desk.admit, formatted), answer)
+  const bytes = yield* Effect.catch(
+    Effect.andThen(agreed.desk.admit, formatted),
+    (declined) => answer(declined, agreed.request)
+  )
   return yield* open(agreed, head, bytes)
 })
 
@@ -196,6 +212,7 @@ const open = (
         leftover: new Uint8Array(0)
       })
     ),
-    Effect.onExit((exit) => Exit.isFailure(exit) ? Scope.close(scope, exit) : Effect.void)
+    Effect.onExit((exit) => Exit.isFailure(exit) ? Scope.close(scope, exit) : Effect.void),
+    Effect.onError((cause) => Telemetry.handshakeFailed("server", cause))
   )
 }

@@ -228,21 +228,28 @@ export class Writing {
   }
 
   #sendWhole(data: Data): Write {
-    return this.#queued(data.size, this.#lock.withPermit(this.#send(data, true)))
+    return this.#queued(data, this.#lock.withPermit(this.#send(data, true)))
   }
 
   // Counted and uncounted whatever interrupts it.
-  #queued(size: number, write: Write): Write {
+  #queued(data: Data, write: Write): Write {
     return Effect.uninterruptibleMask((restore) => {
+      const { size } = data
       const limit = this.#driver.config.maxQueuedBytes
       if (this.#queuedBytes > 0 && this.#queuedBytes + size > limit) {
         return fail(new WebSocketError.QueueFull({ limit }))
       }
+      const { counts, deadlines } = this.#driver
+      const since = deadlines.now
+      const behind = this.#turns > 0
       this.#queuedBytes += size
+      counts.queuedBytes += size
       this.#turns++
       return Effect.onExit(restore(write), () => {
         this.#queuedBytes -= size
+        counts.queuedBytes -= size
         this.#turns--
+        if (behind || data.waited) counts.onWaited(deadlines.now - since)
         return Effect.void
       })
     })
@@ -259,7 +266,7 @@ export class Writing {
       }
       return Effect.void
     })
-    return this.#queued(data.size, send)
+    return this.#queued(data, send)
   }
 
   // A later part, or any of a `MessageWriter`.
@@ -270,7 +277,10 @@ export class Writing {
       return invalid("whether a message is compressed is decided by its first part")
     }
     const data = new Data([this.#outgoing(part, open.compress)], fin, options?.flush)
+    const { counts, deadlines } = this.#driver
+    const since = deadlines.now
     return Effect.onExit(this.#send(data, false), () => {
+      if (data.waited) counts.onWaited(deadlines.now - since)
       open.torn = data.isTorn
       open.begun ||= data.isFramed
       open.utf8 = data.isFramed ? part.utf8 : open.utf8

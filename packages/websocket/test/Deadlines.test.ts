@@ -1,11 +1,13 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as MemoryTransport from "effect-websocket/testing/MemoryTransport"
+import * as VirtualTime from "effect-websocket/testing/VirtualTime"
 import * as Transport from "effect-websocket/Transport"
 import * as WebSocketClient from "effect-websocket/WebSocketClient"
 import * as WebSocketConfig from "effect-websocket/WebSocketConfig"
 import * as WebSocketServer from "effect-websocket/WebSocketServer"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
+import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -51,6 +53,20 @@ describe("Deadlines", () => {
       cancel: (it: ReturnType<typeof schedule>) => deadlines.cancel(it, Context.empty())
     }
   })
+
+  it.effect("come due whatever the fraction of a millisecond they were set at", () =>
+    VirtualTime.run(
+      Effect.gen(function*() {
+        const deadlines = new Deadlines(yield* Clock.Clock)
+        for (let nanos = 1; nanos <= 1000; nanos++) {
+          yield* Effect.sleep(Duration.nanos(BigInt(nanos)))
+          const due = yield* Deferred.make<void>()
+          deadlines.schedule(5000, () => Deferred.doneUnsafe(due, Exit.void), Context.empty())
+          yield* Deferred.await(due)
+        }
+      }),
+      { maxTime: "2 hours", maxSteps: 100_000 }
+    ))
 
   it.effect("run at their time, in order, whatever the order they were set in", () =>
     Effect.gen(function*() {

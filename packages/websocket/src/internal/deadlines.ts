@@ -26,6 +26,9 @@ export interface Deadline {
   index: number
 }
 
+// A nanosecond, below which a clock does not count: a sleep for less would end where it began, again and again.
+const resolution = 1e-6
+
 /**
  * The deadlines on one clock, earliest first.
  *
@@ -102,12 +105,12 @@ export class Deadlines {
     this.#sleeping = undefined
     // Awake: nobody need be woken for what is scheduled meanwhile.
     this.#until = -Infinity
-    const { now } = this
+    const due = this.now + resolution
     try {
-      while (this.#heap.length > 0 && this.#heap[0]!.at <= now) {
-        const due = this.#heap[0]!
+      while (this.#heap.length > 0 && this.#heap[0]!.at <= due) {
+        const deadline = this.#heap[0]!
         this.#remove(0)
-        due.run()
+        deadline.run()
       }
     } finally {
       this.#until = Infinity

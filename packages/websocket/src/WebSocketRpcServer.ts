@@ -147,6 +147,9 @@ class Client {
  * A request's own headers go over those of the handshake. What a proxy vouches
  * for is to be read from `WebSocketStream.handshake`.
  *
+ * An `RpcServer` that stops interrupts what it has not answered and says so: at
+ * the client such a call ends interrupted, not with an `RpcClientError`.
+ *
  * @category constructors
  * @since 1.0.0
  */

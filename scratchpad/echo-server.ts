@@ -15,7 +15,6 @@ import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import { TransportServer } from "effect-websocket/Transport"
 import * as WebSocketServer from "effect-websocket/WebSocketServer"
-import { WebSocketStream } from "effect-websocket/WebSocketStream"
 import * as Cause from "effect/Cause"
 import * as CliError from "effect/cli/CliError"
 import * as Command from "effect/cli/Command"
@@ -27,7 +26,6 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Runtime from "effect/Runtime"
 import * as Echo from "./shared/echo.ts"
-import { tagPath } from "./shared/errors.ts"
 import * as Options from "./shared/options.ts"
 import { urlOf } from "./shared/urls.ts"
 
@@ -45,12 +43,6 @@ const options = {
   limits: Options.limits,
   compression: Options.compression
 }
-
-const handler = (mode: Echo.Mode) =>
-  WebSocketStream.pipe(
-    Effect.flatMap((stream) => Echo.forever(stream, mode)),
-    Effect.catch((error) => Effect.logDebug(tagPath(error), error.message))
-  )
 
 const serve = Effect.fnUntraced(function*(input: Command.Command.Config.Infer<typeof options>) {
   const identity = Option.getOrUndefined(Option.all({ cert: input.cert, key: input.key }))
@@ -71,7 +63,7 @@ const serve = Effect.fnUntraced(function*(input: Command.Command.Config.Infer<ty
     ({ address }) => Console.log(`listening on ${urlOf(address, identity !== undefined)}`)
   )
   return yield* Layer.launch(
-    WebSocketServer.serve(handler(input.mode)).pipe(
+    WebSocketServer.serve(Echo.handler(input.mode)).pipe(
       Layer.provide(Layer.effect(WebSocketServer.WebSocketServer, announce)),
       Layer.provide(Layer.effect(TransportServer, NodeTransportServer.make({ ...target, tls: identity }))),
       Layer.provide(NodeDeflate.layer)

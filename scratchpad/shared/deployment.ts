@@ -1,8 +1,9 @@
 /**
  * One server after another at the same address: the next takes what comes from now on, then the one before drains.
  *
- * A `TransportServer` gives connections to whoever ran it last, so that nobody is refused and nothing listens twice.
- * Any network does: TCP, memory, a simulation.
+ * A `TransportServer` gives connections to whoever ran it last, so that nobody is refused and nothing listens twice. Who
+ * is in the middle of a handshake with the server that goes is told by a 503 when to come back. Any network does: TCP,
+ * memory, a simulation.
  */
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"

@@ -2,12 +2,13 @@
  * Echoing in the three ways that a stream can be read and written.
  */
 import type * as WebSocketError from "effect-websocket/WebSocketError"
-import type * as WebSocketStream from "effect-websocket/WebSocketStream"
+import { WebSocketStream } from "effect-websocket/WebSocketStream"
 import * as Effect from "effect/Effect"
+import { tagPath } from "./errors.ts"
 
 export type Mode = "whole" | "parts" | "batch"
 
-type Service = WebSocketStream.WebSocketStream["Service"]
+type Service = WebSocketStream["Service"]
 
 /** Echoes what is there and tells how many messages ended with it. */
 type Step = (stream: Service) => Effect.Effect<number, WebSocketError.ReadError | WebSocketError.WriteError>
@@ -28,6 +29,13 @@ export const forever = (
   stream: Service,
   mode: Mode
 ): Effect.Effect<never, WebSocketError.ReadError | WebSocketError.WriteError> => Effect.forever(steps[mode](stream))
+
+/** The server's side of one connection: echoes until it ends, and says why with `--log-level debug`. */
+export const handler = (mode: Mode): Effect.Effect<void, never, WebSocketStream> =>
+  WebSocketStream.pipe(
+    Effect.flatMap((stream) => forever(stream, mode)),
+    Effect.catch((error) => Effect.logDebug(tagPath(error), error.message))
+  )
 
 /** Echoes at least `count` messages; a batch that is there is echoed whole. */
 export const atLeast = Effect.fnUntraced(function*(stream: Service, mode: Mode, count: number) {

@@ -2,7 +2,6 @@
  * The chat on a simulated network: what its head comment promises.
  */
 import { assert, describe, it } from "@effect/vitest"
-import * as FaultSchedule from "effect-websocket/testing/FaultSchedule"
 import * as SimulatedNetwork from "effect-websocket/testing/SimulatedNetwork"
 import * as Simulation from "effect-websocket/testing/Simulation"
 import * as WebSocketClient from "effect-websocket/WebSocketClient"
@@ -14,6 +13,7 @@ import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Stream from "effect/Stream"
 import * as Chat from "../shared/chat.ts"
+import * as Simulated from "./simulations/chat.ts"
 
 const server = (config: WebSocketServer.AcceptOptions["config"] = {}) =>
   WebSocketServer.serve(Chat.handler).pipe(
@@ -165,48 +165,9 @@ describe("the chat", () => {
       )
     }))
 
-  const each = 10
-  const speak = (name: string, client: Chat.Client<unknown>) =>
-    Effect.forEach(
-      Array.range(1, each),
-      (number) => Effect.andThen(Effect.sleep("400 millis"), client.say(`${name}${number}`))
-    )
-
-  /** Every client sees all that is said, once, and all see it in the same order. */
-  const law = Effect.gen(function*() {
-    const names = ["ann", "bob"]
-    const seen = yield* Effect.forEach(
-      names,
-      Effect.fnUntraced(function*(name) {
-        const client = yield* join(name)
-        const seeing = yield* Effect.forkChild(collect(client, each * names.length))
-        yield* speak(name, client)
-        return texts(yield* Fiber.join(seeing))
-      }),
-      { concurrency: "unbounded" }
-    )
-    assert.deepStrictEqual(seen[0], seen[1])
-    assert.deepStrictEqual(seen[0]!.map((text) => Number.parseInt(text, 10)), Array.range(1, each * names.length))
-    const said = (name: string) => seen[0]!.flatMap((text) => text.split(" ")[1] === name ? [text.split(" ")[2]] : [])
-    for (const name of names) {
-      assert.deepStrictEqual(said(name), Array.range(1, each).map((number) => `${name}${number}`))
-    }
-  }).pipe(Effect.scoped, Effect.provide(Layer.provide(server(config), Chat.layerRoom())))
-
   it.effect(
-    "loses nothing, repeats nothing and keeps one order, whatever happens to the network",
-    () =>
-      Simulation.check({
-        scenario: law,
-        seeds: 100,
-        network: { latency: 20, jitter: 30 },
-        faults: FaultSchedule.arbitrary({
-          links: [["ann", "server"], ["bob", "server"]],
-          until: 5000,
-          longest: 3000,
-          kinds: ["Partition", "Reset", "Vanish", "Refuse"]
-        })
-      }),
-    60_000
+    "loses nothing, repeats nothing and keeps one order, whatever happens to the network and the server",
+    () => Effect.map(Simulated.check({ seeds: 1000 }), (runs) => assert.strictEqual(runs, 1000)),
+    300_000
   )
 })

@@ -18,7 +18,7 @@
  *
  * @since 1.0.0
  */
-import type * as Context from "effect/Context"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Scope from "effect/Scope"
@@ -119,9 +119,9 @@ export const make = <E, R>(
   Effect.contextWith((context: Context.Context<Exclude<R, Scope.Scope>>) => {
     const connections = new Connections<Target>()
     const reader = Effect.gen(function*() {
-      const scope = yield* Effect.scope
-      const connected = Effect.provideContext(connect as Effect.Effect<Stream, E, Scope.Scope>, context)
-      const target = targetOf(yield* Effect.mapError(Scope.provide(connected, scope), Sockets.openError))
+      // The reader's scope, whatever scope the environment of the socket had.
+      const own = Context.add(context, Scope.Scope, yield* Effect.scope) as Context.Context<R>
+      const target = targetOf(yield* Effect.mapError(Effect.provideContext(connect, own), Sockets.openError))
       const reader = yield* Sockets.makeReader(target.stream)
       yield* connections.open(target)
       return reader

@@ -461,3 +461,21 @@ describe("a Socket that dials", () => {
       assert.deepStrictEqual(received, ["a", "b"])
     }))
 })
+
+describe("a Socket of a layer", () => {
+  it.effect("closes a connection with its reader's scope, while the layer's stays open", () =>
+    Effect.gen(function*() {
+      const ended = yield* Deferred.make<number>()
+      const handler = Effect.gen(function*() {
+        const { closed } = yield* WebSocketStream
+        yield* Deferred.succeed(ended, (yield* closed).code)
+      })
+      const server = WebSocketServer.serve(handler).pipe(Layer.provide(WebSocketServer.layer()))
+      const layer = Layer.merge(server, WebSocketSocket.layer({ url: "ws://localhost/" }))
+      const context = yield* Layer.build(Layer.provide(layer, MemoryTransport.layer()))
+      const scope = yield* Scope.make()
+      yield* Scope.provide(Context.get(context, Socket.Socket).reader, scope)
+      yield* Scope.close(scope, Exit.fail("on purpose"))
+      assert.strictEqual(yield* Deferred.await(ended), 1011)
+    }))
+})

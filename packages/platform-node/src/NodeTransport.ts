@@ -23,6 +23,7 @@ import * as Net from "node:net"
 import * as Os from "node:os"
 import { Duplex } from "node:stream"
 import * as Tls from "node:tls"
+import { isInPlace, readInPlace } from "./internal/readInPlace.ts"
 import * as Tunnel from "./internal/tunnel.ts"
 import * as NodeProxy from "./NodeProxy.ts"
 
@@ -64,6 +65,7 @@ const slabsOf = (size: number): Slabs => size <= smallRooms.size ? smallRooms : 
 
 /** What has been read and not yet pulled. */
 class Inbound {
+  listener: Transport.Listener | undefined
   chunks: Array<Uint8Array> = []
   readonly parked = new Set<() => void>()
   size = 0
@@ -129,7 +131,8 @@ export const openFailed = (cause: unknown, kind: "Unknown" | "Timeout" = "Unknow
 const receive = (stream: Duplex, inbound: Inbound, chunk: Uint8Array): void => {
   // Closing: what the peer still sends is read, so that it can read us, and dropped.
   if (inbound.end !== undefined) return
-  inbound.chunks.push(chunk)
+  if (inbound.size === 0 && inbound.listener?.(chunk) === true) return
+  inbound.chunks.push(isInPlace(chunk) ? new Uint8Array(chunk) : chunk)
   inbound.size += chunk.length
   if (inbound.size >= readMark) stream.pause()
   wake(inbound)
@@ -365,6 +368,7 @@ const endHere = (inbound: Inbound, outbound: Outbound): void => {
   inbound.chunks.length = 0
   inbound.size = 0
   inbound.end = error
+  inbound.listener = undefined
   endBoth(inbound, outbound, error, error)
 }
 
@@ -491,6 +495,10 @@ class StreamEndpoint implements Transport.Endpoint {
     return pull(this.native, this.#inbound)
   }
 
+  listenUnsafe(listener: Transport.Listener): void {
+    this.#inbound.listener = listener
+  }
+
   get end(): Effect.Effect<void> {
     return Effect.sync(() => halfClose(this.native, this.#outbound))
   }
@@ -535,7 +543,8 @@ const defaultLinger = Duration.seconds(1)
 const listen = (stream: Duplex, inbound: Inbound, outbound: Outbound, kind: StreamKind): void => {
   // Paused until the first pull; a `data` listener alone would set it flowing.
   stream.pause()
-  stream.on("data", (chunk: Uint8Array) => receive(stream, inbound, chunk))
+  const take = (chunk: Uint8Array) => receive(stream, inbound, chunk)
+  if (!readInPlace(stream, take)) stream.on("data", take)
   stream.on("end", () => {
     const failure = kind.failure()
     inbound.end ??= failure === undefined ? Transport.peerEnded() : readFailed(failure)

@@ -100,6 +100,64 @@ export interface Received {
 }
 
 /**
+ * Is told at once what the peer does, in place of events and replies.
+ *
+ * **Details**
+ *
+ * As `Event` says, but for the data of a binary part, which is a view of the
+ * chunk. A receiver may use the connection, but give it no other chunk.
+ *
+ * @category models
+ * @since 1.0.0
+ */
+export interface Receiver {
+  readonly onPart: (part: Part) => void
+  readonly onPing: (payload: Uint8Array) => void
+  readonly onPong: (payload: Uint8Array) => void
+  readonly onClose: (frame: CloseCode.CloseFrame) => void
+  readonly onViolation: (error: ProtocolError) => void
+}
+
+/** What is received, as data. */
+class Collector implements Receiver, Received {
+  readonly events: Array<Event> = []
+  readonly replies: Array<Reply> = []
+  readonly #connection: Connection
+
+  constructor(connection: Connection) {
+    this.#connection = connection
+  }
+
+  onPart(part: Part): void {
+    this.events.push({ _tag: "Part", part })
+  }
+
+  onPing(payload: Uint8Array): void {
+    this.events.push({ _tag: "Ping", payload })
+    if (this.#connection.state === "Open") this.replies.push({ _tag: "Pong", payload })
+  }
+
+  onPong(payload: Uint8Array): void {
+    this.events.push({ _tag: "Pong", payload })
+  }
+
+  onClose(frame: CloseCode.CloseFrame): void {
+    this.events.push({ _tag: "Close", frame })
+    // Section 5.5.1: the answer typically echoes the code.
+    this.#close(frame.code)
+  }
+
+  onViolation(error: ProtocolError): void {
+    this.events.push({ _tag: "Violation", error })
+    this.#close(error.closeCode)
+  }
+
+  #close(code: number | undefined): void {
+    if (this.#connection.sent === undefined) this.replies.push({ _tag: "Close", frame: { code, reason: "" } })
+  }
+}
+
+/**
  * This end asked for something that may not be sent. Nothing was.
  *
  * **Details**
@@ -200,6 +258,11 @@ export class Connection {
     return this.#sending
   }
 
+  /** How many bytes of payload the frame that is being received has still to come. */
+  get rest(): number {
+    return this.#decoder.rest
+  }
+
   /** Whether a received message has begun and not ended. */
   get receiving(): boolean {
     return this.#assembler.inMessage
@@ -210,20 +273,28 @@ export class Connection {
    * it unmasks in place, and the parts it gives are views of them.
    */
   receive(chunk: Uint8Array): Received {
-    const events: Array<Event> = []
-    const replies: Array<Reply> = []
+    const { events, replies } = this.#receive(chunk, new Collector(this))
+    return { events, replies }
+  }
+
+  /** As `receive`, but tells `receiver`, and answers nothing. */
+  receiveInto(chunk: Uint8Array, receiver: Receiver): void {
+    this.#receive(chunk, receiver)
+  }
+
+  #receive<R extends Receiver>(chunk: Uint8Array, receiver: R): R {
     this.#decoder.push(chunk)
     while (!this.#failed && Closing.next(this.#state, "ReceiveData") !== undefined) {
       const piece = this.#decoder.next()
       if (piece === undefined) {
-        this.#fail(this.#decoder.violation, events, replies)
+        this.#fail(this.#decoder.violation, receiver)
         break
       }
-      if (isControl(piece.opcode)) this.#receiveControl(piece, events, replies)
-      else this.#receiveData(piece, events, replies)
+      if (isControl(piece.opcode)) this.#receiveControl(piece, receiver)
+      else this.#receiveData(piece, receiver)
     }
     this.#decoder.drop()
-    return { events, replies }
+    return receiver
   }
 
   /** Says that the transport ended: nothing more is received or sent, and no context is held. */
@@ -430,21 +501,21 @@ export class Connection {
     return this.role === "client" ? this.#maskingKey() : undefined
   }
 
-  #receiveData(piece: Piece, events: Array<Event>, replies: Array<Reply>): void {
+  #receiveData(piece: Piece, receiver: Receiver): void {
     const part = this.#assembler.receive(piece)
     if (this.#deflate !== undefined && this.#assembler.inflates) this.#countInflated(piece, part)
     const isWhole = piece.first && piece.last && piece.fin && piece.opcode !== Opcode.Continuation
     if (!isWhole && piece.first) this.#arrived.frame(piece.opcode)
-    if (part === undefined) return this.#refuse(piece, isWhole, events, replies)
+    if (part === undefined) return this.#refuse(piece, isWhole, receiver)
     if (isWhole) this.#arrived.whole(part.type, part.size)
     else this.#arrived.part(part.type, part.size, part.fin)
-    events.push({ _tag: "Part", part })
+    receiver.onPart(part)
   }
 
   // The piece makes no part yet, or breaks a rule.
-  #refuse(piece: Piece, isWhole: boolean, events: Array<Event>, replies: Array<Reply>): void {
+  #refuse(piece: Piece, isWhole: boolean, receiver: Receiver): void {
     if (isWhole) this.#arrived.frame(piece.opcode)
-    this.#fail(this.#assembler.violation, events, replies)
+    this.#fail(this.#assembler.violation, receiver)
   }
 
   #countInflated(piece: Piece, part: Part | undefined): void {
@@ -452,30 +523,25 @@ export class Connection {
     if (part !== undefined) this.#arrived.plainBytes += part.size
   }
 
-  #receiveControl(piece: Piece, events: Array<Event>, replies: Array<Reply>): void {
-    const { opcode, payload } = piece
+  #receiveControl({ opcode, payload }: Piece, receiver: Receiver): void {
     this.#arrived.frame(opcode)
-    if (opcode === Opcode.Close) return this.#receiveClose(payload, events, replies)
-    if (opcode === Opcode.Pong) return void events.push({ _tag: "Pong", payload })
-    events.push({ _tag: "Ping", payload })
-    if (this.#state === "Open") replies.push({ _tag: "Pong", payload })
+    if (opcode === Opcode.Close) this.#receiveClose(payload, receiver)
+    else if (opcode === Opcode.Pong) receiver.onPong(payload)
+    else receiver.onPing(payload)
   }
 
-  #receiveClose(payload: Uint8Array, events: Array<Event>, replies: Array<Reply>): void {
+  #receiveClose(payload: Uint8Array, receiver: Receiver): void {
     const decoded = CloseCode.decodePayload(payload)
-    if (Result.isFailure(decoded)) return this.#fail(decoded.failure, events, replies)
+    if (Result.isFailure(decoded)) return this.#fail(decoded.failure, receiver)
     const frame = decoded.success
     this.#received = frame
     this.#state = Closing.next(this.#state, "ReceiveClose")!
-    events.push({ _tag: "Close", frame })
-    // Section 5.5.1: the answer typically echoes the code.
-    if (this.#sent === undefined) replies.push({ _tag: "Close", frame: { code: frame.code, reason: "" } })
+    receiver.onClose(frame)
   }
 
-  #fail(error: ProtocolError | undefined, events: Array<Event>, replies: Array<Reply>): void {
+  #fail(error: ProtocolError | undefined, receiver: Receiver): void {
     if (error === undefined) return
     this.#failed = true
-    events.push({ _tag: "Violation", error })
-    if (this.#sent === undefined) replies.push({ _tag: "Close", frame: { code: error.closeCode, reason: "" } })
+    receiver.onViolation(error)
   }
 }

@@ -122,6 +122,11 @@ export class FrameDecoder {
     this.#offset = 0
   }
 
+  /** How many bytes of payload the frame that was begun has still to come. */
+  get rest(): number {
+    return Math.max(0, this.#remaining)
+  }
+
   /** The next piece, or `undefined` when the chunk is used up or a rule was broken. */
   next(): Piece | undefined {
     if (this.violation !== undefined) return undefined

@@ -308,6 +308,14 @@ export const readerBytes = Socket.readerBytes
  */
 export interface Endpoint extends Writer {
   readonly pull: Effect.Effect<Arr.NonEmptyReadonlyArray<Uint8Array>, Socket.SocketError>
+  /**
+   * Gives what arrives to `listener` from now on, where nothing waits to be
+   * pulled, until that returns `false`: then it has taken nothing of the chunk,
+   * which waits for a pull as everything else does. The listener may change the
+   * bytes and has them until it returns. It does not throw. Nothing arrives
+   * before the first pull. Optional: what makes a read cost no fiber and no array.
+   */
+  readonly listenUnsafe?: ((listener: Listener) => void) | undefined
   /** Ends this side only (half-close), after what was written. */
   readonly end: Effect.Effect<void>
   /** Ends the connection because its scope closes. Completes in bounded time. */
@@ -316,6 +324,14 @@ export interface Endpoint extends Writer {
   readonly bootstrap?: Asking | Asked | undefined
   readonly native?: unknown
 }
+
+/**
+ * Takes a chunk as it arrives, or nothing of it.
+ *
+ * @category models
+ * @since 1.0.0
+ */
+export type Listener = (chunk: Uint8Array) => boolean
 
 interface Bound extends Writer {
   readonly end: Effect.Effect<void>
@@ -345,7 +361,7 @@ const connection = (open: Effect.Effect<Endpoint, Socket.SocketError>, first?: E
       end: Effect.suspend(() => find()?.end ?? Effect.void)
     }
   }
-  return {
+  const made: Connection = {
     [Socket.TypeId]: Socket.TypeId,
     reader: Effect.map(
       Effect.acquireRelease(open, (endpoint) => endpoint.close, { interruptible: true }),
@@ -360,7 +376,22 @@ const connection = (open: Effect.Effect<Endpoint, Socket.SocketError>, first?: E
     bootstrap: () => current?.bootstrap,
     native: () => current?.native
   }
+  currents.set(made, () => current)
+  return made
 }
+
+// By the connection itself: what is made of it, with another reader, is not read in the same way.
+const currents = new WeakMap<Connection, () => Endpoint | undefined>()
+
+/**
+ * Gives what arrives on the connection that was opened last to `listener`, as
+ * `Endpoint` says, where this very connection was made here and its endpoint can.
+ *
+ * @category accessors
+ * @since 1.0.0
+ */
+export const listenUnsafe = (connection: Connection, listener: Listener): void =>
+  currents.get(connection)?.()?.listenUnsafe?.(listener)
 
 /**
  * Makes a connection that `open` opens anew each time its reader is acquired.

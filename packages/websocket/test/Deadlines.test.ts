@@ -189,6 +189,7 @@ describe("ten thousand idle connections", () => {
   const link: Link = {
     pull: Effect.never,
     writer: { write: () => Effect.void, writeAll: () => Effect.void, offerUnsafe: () => true },
+    listen: () => {},
     peerAddress: undefined,
     halfClose: Effect.void,
     release: Effect.void,

@@ -5,7 +5,8 @@
  * @since 1.0.0
  */
 import type * as CloseCode from "@effect-websocket/protocol/CloseCode"
-import { Connection, type Event } from "@effect-websocket/protocol/Connection"
+import { Connection, type Receiver } from "@effect-websocket/protocol/Connection"
+import type { Part } from "@effect-websocket/protocol/Message"
 import { directionFrom } from "@effect-websocket/protocol/PerMessageDeflate"
 import * as ProtocolError from "@effect-websocket/protocol/ProtocolError"
 import type { NonEmptyReadonlyArray } from "effect/Array"
@@ -95,7 +96,7 @@ const transportError = (cause: Cause.Cause<Transport.TransportError>): Transport
  *
  * @internal
  */
-export class Driver {
+export class Driver implements Receiver {
   readonly role: "client" | "server"
   readonly handshake: Handshake
   readonly config: WebSocketConfig
@@ -123,6 +124,11 @@ export class Driver {
   /** How many bytes are received next, where they may be compressed. */
   #slice = sliceSize.least
   #started = false
+  /** Whether a chunk is being received: what arrives meanwhile comes behind it. */
+  #receiving = true
+  /** Of what is received now: whether a message has ended, and what it takes, as `turnSize` counts. */
+  #ended = false
+  #taken = 0
   #span: Tracing.ConnectionSpan | undefined
   /** Lets the reading fiber go on that waits for room in the inbox. */
   #room: (() => void) | undefined
@@ -206,6 +212,7 @@ export class Driver {
       this.counts.onOpened()
     }
     this.liveness.start()
+    this.link.listen((chunk) => this.#receiveNow(chunk))
     this.runFork(this.#read(leftover))
   }
 
@@ -264,7 +271,7 @@ export class Driver {
       this.link.pull,
       (chunks) => Effect.flatMap(this.#takeChunks(chunks, 0), () => loop)
     )
-    const first = leftover.length === 0 ? Effect.void : this.#takeChunks([leftover], 0)
+    const first = this.#takeChunks([leftover], 0)
     return Effect.catchCause(
       Effect.andThen(first, loop),
       (cause) => Effect.sync(() => this.#closing.onTransportEnd(transportError(cause)))
@@ -273,6 +280,7 @@ export class Driver {
 
   #takeChunks(chunks: NonEmptyReadonlyArray<Uint8Array>, from: number, offset = 0): Effect.Effect<void> {
     return Effect.suspend(() => {
+      this.#receiving = true
       this.liveness.heard()
       let at = offset
       for (let i = from; i < chunks.length; i++) {
@@ -284,8 +292,30 @@ export class Driver {
         }
         at = 0
       }
-      return this.#full ? this.#awaitRoom : Effect.void
+      if (!this.#full) return this.#received
+      return Effect.andThen(this.#awaitRoom, this.#received)
     })
+  }
+
+  get #received(): Effect.Effect<void> {
+    return Effect.sync(() => {
+      this.#receiving = false
+    })
+  }
+
+  /**
+   * Takes a chunk as it arrives, where that needs no fiber: neither to wait for
+   * room, nor to let others have their turn, as inflating may.
+   */
+  #receiveNow(chunk: Uint8Array): boolean {
+    if (this.#receiving || this.#contexts !== undefined || this.#full) return false
+    this.liveness.heard()
+    try {
+      this.#receive(chunk, false)
+    } catch (defect) {
+      this.#closing.onTransportEnd(transportError(Cause.die(defect)))
+    }
+    return true
   }
 
   get #nextTurn(): Effect.Effect<void> {
@@ -296,11 +326,11 @@ export class Driver {
   /** Gives how many bytes it took. */
   #takeSlice(chunk: Uint8Array, at: number): number {
     if (this.#contexts === undefined) {
-      this.#receive(chunk)
+      this.#receive(chunk, true)
       return chunk.length
     }
     const slice = chunk.subarray(at, at + this.#slice)
-    const taken = this.#receive(slice)
+    const taken = this.#receive(slice, true)
     this.#inflated += taken
     this.#slice = taken > turnSize / 4 ? sliceSize.least : Math.min(sliceSize.most, this.#slice * 2)
     return slice.length
@@ -335,44 +365,46 @@ export class Driver {
   }
 
   /** Gives what it took, as `turnSize` counts. */
-  #receive(chunk: Uint8Array): number {
-    const { events } = this.connection.receive(chunk)
-    let ended = false
-    let taken = 0
-    for (const event of events) {
-      if (event._tag === "Part") {
-        ended ||= event.part.fin
-        taken += event.part.data.length
-      }
-      taken += partCost
-      this.#onEvent(event)
-    }
-    if (ended) this.#contexts?.use()
-    this.liveness.progress(this.connection.receiving, ended)
-    this.inbox.serve()
-    return taken
+  #receive(chunk: Uint8Array, isOwned: boolean): number {
+    this.#ended = false
+    this.#taken = 0
+    this.inbox.begin(chunk, isOwned)
+    this.connection.receiveInto(chunk, this)
+    if (this.#ended) this.#contexts?.use()
+    this.liveness.progress(this.connection.receiving, this.#ended)
+    this.inbox.end()
+    return this.#taken
   }
 
-  #onEvent(event: Event): void {
-    switch (event._tag) {
-      case "Part":
-        return this.inbox.push(event.part)
-      case "Ping":
-        this.outbox.answer(event.payload)
-        return this.#notify(event)
-      case "Pong":
-        this.pings.onPong(event.payload)
-        return this.#notify(event)
-      case "Close":
-        this.#notify({ _tag: "Close", code: event.frame.code, reason: event.frame.reason })
-        return this.#closing.onPeerClose(event.frame)
-      case "Violation":
-        this.counts.onViolation(event.error.rule)
-        return this.#closing.fail(violationReason(event.error), {
-          code: event.error.closeCode,
-          reason: ProtocolError.rules[event.error.rule].description
-        })
-    }
+  onPart(part: Part): void {
+    this.#ended ||= part.fin
+    this.#taken += part.data.length + partCost
+    this.inbox.push(part, this.connection.rest)
+  }
+
+  onPing(payload: Uint8Array): void {
+    this.#taken += partCost
+    this.outbox.answer(payload)
+    this.#notify({ _tag: "Ping", payload })
+  }
+
+  onPong(payload: Uint8Array): void {
+    this.#taken += partCost
+    this.pings.onPong(payload)
+    this.#notify({ _tag: "Pong", payload })
+  }
+
+  onClose({ code, reason }: CloseCode.CloseFrame): void {
+    this.#notify({ _tag: "Close", code, reason })
+    this.#closing.onPeerClose({ code, reason })
+  }
+
+  onViolation(error: ProtocolError.ProtocolError): void {
+    this.counts.onViolation(error.rule)
+    this.#closing.fail(violationReason(error), {
+      code: error.closeCode,
+      reason: ProtocolError.rules[error.rule].description
+    })
   }
 
   #notify(frame: ControlFrame): void {

@@ -70,7 +70,9 @@ export class Inbox {
   readonly #onRoom: () => void
   #parts = new PartQueue()
   #failure: ReadError | undefined
-  readonly #readers = new Set<Reader>()
+  // In their order. Most of the time there is one at most.
+  #firstReader: Reader | undefined
+  #otherReaders: Array<Reader> = []
   #discarding = false
 
   #readSome: Effect.Effect<MessagePart, ReadError> | undefined
@@ -112,8 +114,14 @@ export class Inbox {
     return this.#parts.messagesTaken
   }
 
-  push(part: Part): void {
-    if (!this.#discarding && this.#failure === undefined) this.#parts.push(part)
+  /** Parts are views of `chunk` from now on, which may be kept alive where it `isOwned`, and is overwritten otherwise. */
+  begin(chunk: Uint8Array, isOwned: boolean): void {
+    this.#parts.begin(chunk, isOwned)
+  }
+
+  /** `rest` is what the part's frame has still to bring. */
+  push(part: Part, rest: number): void {
+    if (!this.#discarding && this.#failure === undefined) this.#parts.push(part, rest)
   }
 
   /** No more parts will come. Those that are there can still be read. */
@@ -129,9 +137,14 @@ export class Inbox {
     this.#onRoom()
   }
 
+  /** No more parts of the chunk will come. */
+  end(): void {
+    this.#parts.end()
+    this.serve()
+  }
+
   /** Wakes the reader whose turn it is, if it can go on. The next one's turn comes when it has. */
   serve(delay?: Effect.Effect<void>): void {
-    this.#parts.own()
     const reader = this.#firstReader
     if (reader === undefined) return
     if (this.#failure === undefined && !this.#has(reader.view)) {
@@ -141,10 +154,6 @@ export class Inbox {
     const { wake } = reader
     reader.wake = undefined
     wake?.(delay)
-  }
-
-  get #firstReader(): Reader | undefined {
-    return this.#readers.size === 0 ? undefined : this.#readers.values().next().value
   }
 
   #has(view: View<unknown>): boolean {
@@ -203,7 +212,7 @@ export class Inbox {
         const again = this.#again(view, waiting)
         resume(delay === undefined ? again : Effect.andThen(delay, again))
       }
-      this.#readers.add(waiting)
+      this.#enter(waiting)
       if (view.wholeMessages) this.#onRoom()
       return Effect.sync(() => this.#leave(waiting))
     })
@@ -214,11 +223,22 @@ export class Inbox {
   }
 
   #isTurnOf(reader: Reader | undefined): boolean {
-    return this.#readers.size === 0 || this.#firstReader === reader
+    return this.#firstReader === undefined || this.#firstReader === reader
+  }
+
+  #enter(reader: Reader): void {
+    if (this.#firstReader === undefined) this.#firstReader = reader
+    else if (this.#firstReader !== reader && !this.#otherReaders.includes(reader)) this.#otherReaders.push(reader)
   }
 
   // Readers behind it go on in a later turn, when this one has gone on.
   #leave(reader: Reader | undefined): void {
-    if (reader !== undefined && this.#readers.delete(reader)) this.serve(Effect.yieldNow)
+    if (reader === undefined) return
+    if (reader !== this.#firstReader) {
+      this.#otherReaders = this.#otherReaders.filter((other) => other !== reader)
+    } else {
+      this.#firstReader = this.#otherReaders.shift()
+      this.serve(Effect.yieldNow)
+    }
   }
 }

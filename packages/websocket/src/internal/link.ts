@@ -19,6 +19,8 @@ import * as Transport from "../Transport.ts"
 export interface Link {
   readonly pull: Effect.Effect<NonEmptyReadonlyArray<Uint8Array>, Transport.TransportError>
   readonly writer: Transport.Writer
+  /** Gives what arrives to `listener`, where the transport can, as `Transport.Endpoint` says. */
+  readonly listen: (listener: Transport.Listener) => void
   readonly peerAddress: NetAddress.SocketAddress | undefined
   readonly bootstrap?: Transport.Asking | Transport.Asked | undefined
   /** Ends this side, after what was written. */
@@ -39,6 +41,10 @@ class OpenLink implements Link {
 
   get pull(): Link["pull"] {
     return this.writer.pull
+  }
+
+  listen(listener: Transport.Listener): void {
+    this.writer.listenUnsafe?.(listener)
   }
 
   get peerAddress(): NetAddress.SocketAddress | undefined {
@@ -79,6 +85,7 @@ export const open = (
         Effect.map(Scope.provide(transport.writer, writerScope), (writer): Link => ({
           pull,
           writer,
+          listen: (listener) => Transport.listenUnsafe(transport, listener),
           peerAddress: transport.peerAddress?.(),
           bootstrap: transport.bootstrap?.(),
           halfClose: Scope.close(writerScope, Exit.void),

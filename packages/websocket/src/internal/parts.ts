@@ -17,7 +17,7 @@ const partOverhead = 64
 // How many taken parts are let go of together.
 const compactFrom = 32
 
-const none = new Uint8Array(0)
+const none: Uint8Array = new Uint8Array(0)
 
 /**
  * Arrays of `size` bytes together, as one.
@@ -42,15 +42,31 @@ export const concatBytes = (arrays: ReadonlyArray<Uint8Array>, size: number): Ui
 export const concatPieces = (pieces: ReadonlyArray<Uint8Array>): Uint8Array =>
   pieces.length === 1 ? pieces[0]! : concatBytes(pieces, pieces.reduce((size, { length }) => size + length, 0))
 
-// Small parts that arrived together are copied to one array of at most so many bytes, since an array of its own costs
-// more than a small part does. Nothing else is in it, so that none keeps more than this alive.
+// Small messages that arrived together are copied to one array of at most so many bytes, since an array of its own costs
+// more than a small message does. Nothing else is in it, so that none keeps more than this alive.
 const sharedSize = 4096
 const smallUpTo = 1024
 
+// The rest of a frame that was begun is likely to come. An array for it is made before it does, but not by what the peer
+// announces alone: at most so many times what has come.
+const aheadAtMost = 8
+
 // A view must not pin a chunk much larger than itself.
-const pinsMore = (data: Uint8Array): boolean => data.length * 2 < data.buffer.byteLength
+const pinsMore = (data: Uint8Array): boolean => data.length * 4 < data.buffer.byteLength
 
 const sizeOf = (parts: ReadonlyArray<Part>): number => parts.reduce((size, part) => size + part.size, 0)
+
+const endOf = ({ byteOffset, length }: Uint8Array): number => byteOffset + length
+
+const follows = (right: Uint8Array, left: Uint8Array): boolean =>
+  right.buffer === left.buffer && right.byteOffset === endOf(left)
+
+/** As `concatBytes`; what lies together already is not copied. */
+const join = (arrays: ReadonlyArray<Uint8Array>, size: number): Uint8Array => {
+  const first = arrays[0]!
+  const isOne = arrays.every((array, index) => index === 0 || follows(array, arrays[index - 1]!))
+  return isOne ? new Uint8Array(first.buffer, first.byteOffset, size) : concatBytes(arrays, size)
+}
 
 /**
  * The payload of parts of one message. Strings are joined, not added: a sum
@@ -61,7 +77,46 @@ const sizeOf = (parts: ReadonlyArray<Part>): number => parts.reduce((size, part)
 export const concat = (parts: ReadonlyArray<Part>): Payload => {
   if (parts.length === 1) return parts[0]!.data
   const data = parts.map((part) => part.data)
-  return parts[0]!.type === "text" ? data.join("") : concatBytes(data as Array<Uint8Array>, sizeOf(parts))
+  if (parts[0]!.type === "text") return data.join("")
+  return join((data as Array<Uint8Array>).filter(({ length }) => length > 0), sizeOf(parts))
+}
+
+/** An array that bytes are kept in, one behind the other. */
+class Store {
+  #bytes: Uint8Array = none
+  #used = 0
+
+  /** Whether more of the array is free than is used. */
+  get isSparse(): boolean {
+    return this.#used * 2 < this.#bytes.length
+  }
+
+  get used(): number {
+    return this.#used
+  }
+
+  holds(data: Payload): boolean {
+    return typeof data !== "string" && data.buffer === this.#bytes.buffer
+  }
+
+  /** Copies `data` behind what is there, or to an array of `capacity` bytes where it has no room. */
+  keep(data: Uint8Array, capacity: number): Uint8Array {
+    const { length } = data
+    if (length > this.#bytes.length - this.#used) {
+      this.#bytes = new Uint8Array(Math.max(length, capacity))
+      this.#used = 0
+    }
+    const kept = this.#bytes.subarray(this.#used, this.#used + length)
+    kept.set(data)
+    this.#used += length
+    return kept
+  }
+
+  /** Lets go of the array. */
+  clear(): void {
+    this.#bytes = none
+    this.#used = 0
+  }
 }
 
 /**
@@ -76,10 +131,12 @@ export class PartQueue {
   #held = 0
   #wholeMessages = 0
   #messagesTaken = 0
-  // How many of the last parts are views of the chunk they came in.
-  #views = 0
-  // Bytes of those that are small.
-  #small = 0
+  /** Whether the part pushed last was not the last of its message. */
+  #isOpen = false
+  #shared: Store | undefined
+  #message: Store | undefined
+  #chunk: Uint8Array = none
+  #isOwned = false
 
   get length(): number {
     return this.#parts.length - this.#head
@@ -100,46 +157,68 @@ export class PartQueue {
     return this.#messagesTaken
   }
 
-  push(part: Part): void {
+  /** Parts are views of `chunk` from now on, which may be kept alive where it `isOwned`, and is overwritten otherwise. */
+  begin(chunk: Uint8Array, isOwned: boolean): void {
+    this.#chunk = chunk
+    this.#isOwned = isOwned
+  }
+
+  /** Lets go of the chunk. */
+  end(): void {
+    this.#chunk = none
+    if (this.#shared === undefined) return
+    if (this.#shared.isSparse) this.#pack(this.#shared)
+    this.#shared.clear()
+  }
+
+  // The chunk had less for small messages than there was room for.
+  #pack(shared: Store): void {
+    const packed = new Store()
+    this.#parts = this.#parts.map((part) =>
+      part !== undefined && shared.holds(part.data)
+        ? { ...part, data: packed.keep(part.data as Uint8Array, shared.used) }
+        : part
+    )
+  }
+
+  /** `rest` is what the part's frame has still to bring. */
+  push(part: Part, rest: number): void {
+    const { data, fin, size, type } = part
+    const own = typeof data === "string" ? part : { type, data: this.#own(data, fin, rest), size, fin }
+    this.#isOpen = !fin
+    if (fin) {
+      this.#wholeMessages++
+      this.#message = undefined
+    }
+    this.#held += size
     const last = this.length > 0 ? this.#parts[this.#parts.length - 1] : undefined
-    if (part.fin) this.#wholeMessages++
-    this.#held += part.size
-    if (last !== undefined && !last.fin && last.size + part.size <= coalesceUpTo) {
-      const both = [last, part]
-      this.#parts[this.#parts.length - 1] = { type: last.type, data: concat(both), size: sizeOf(both), fin: part.fin }
+    if (last !== undefined && !last.fin && last.size + size <= coalesceUpTo) {
+      const both = [last, own]
+      this.#parts[this.#parts.length - 1] = { type, data: concat(both), size: sizeOf(both), fin }
     } else {
       this.#held += partOverhead
-      this.#views++
-      if (typeof part.data !== "string" && part.data.length <= smallUpTo) this.#small += part.data.length
-      this.#parts.push(part)
+      this.#parts.push(own)
     }
   }
 
-  /** Lets go of the chunk that the parts came in, as taking one of them does too. */
-  own(): void {
-    const { length } = this.#parts
-    let shared = none
-    for (let i = length - this.#views; i < length; i++) {
-      const { data, fin, size, type } = this.#parts[i]!
-      if (typeof data === "string" || !pinsMore(data)) continue
-      let copy: Uint8Array
-      if (data.length > smallUpTo) copy = data.slice()
-      else {
-        if (data.length > shared.length) shared = new Uint8Array(Math.min(this.#small, sharedSize))
-        copy = shared.subarray(0, data.length)
-        copy.set(data)
-        shared = shared.subarray(data.length)
-        this.#small -= data.length
-      }
-      this.#parts[i] = { type, data: copy, size, fin }
+  #own(data: Uint8Array, fin: boolean, rest: number): Uint8Array {
+    const { length } = data
+    if (length === 0) return data
+    if (fin && !this.#isOpen && length <= smallUpTo) {
+      this.#shared ??= new Store()
+      return this.#shared.keep(data, Math.min(sharedSize, this.#restOfChunk(data)))
     }
-    this.#views = 0
-    this.#small = 0
+    if (this.#isOwned && !pinsMore(data)) return data
+    this.#message ??= new Store()
+    return this.#message.keep(data, Math.min(length + rest, length * aheadAtMost))
+  }
+
+  #restOfChunk(data: Uint8Array): number {
+    return data.buffer === this.#chunk.buffer ? endOf(this.#chunk) - data.byteOffset : data.length
   }
 
   /** Takes the first part. There is one. */
   shift(): Part {
-    if (this.#views > 0) this.own()
     const part = this.#parts[this.#head]!
     this.#parts[this.#head++] = undefined as never
     this.#held -= part.size + partOverhead

@@ -15,7 +15,6 @@ import * as RpcSerialization from "effect/rpc/RpcSerialization"
 import * as RpcServer from "effect/rpc/RpcServer"
 import * as Stream from "effect/Stream"
 import * as Stock from "../shared/stock.ts"
-import * as Simulated from "./simulations/stock.ts"
 
 const server = RpcServer.layer(Stock.Stock).pipe(
   Layer.provide([Stock.layer(3), WebSocketRpcServer.layerProtocolWebSocket]),
@@ -59,9 +58,4 @@ describe("the stock", () => {
       assert.deepStrictEqual(yield* Effect.flip(stranger.Buy({ count: 1 })), new Stock.Stranger())
       assert.deepStrictEqual(yield* Effect.flip(Stream.runDrain(stranger.Watch())), new Stock.Stranger())
     })))
-  it.effect(
-    "answers every call or says why not, and leaves out nothing, whatever happens to the network and the server",
-    () => Effect.map(Simulated.check({ seeds: 1000 }), (runs) => assert.strictEqual(runs, 1000)),
-    300_000
-  )
 })

@@ -32,10 +32,9 @@ interface Fields {
 
 const findFields = (): Fields | undefined => {
   const callback = () => true
-  const values = new Net.Socket({ onread: { buffer: room, callback } }) as unknown as {
-    readonly [key: symbol]: unknown
-  }
-  const symbolOf = (value: unknown) => Object.getOwnPropertySymbols(values).find((symbol) => values[symbol] === value)
+  const socket = new Net.Socket({ onread: { buffer: room, callback } })
+  const symbolOf = (value: unknown) =>
+    Object.getOwnPropertySymbols(socket).find((symbol) => Reflect.get(socket, symbol) === value)
   const found = { buffer: symbolOf(room), callback: symbolOf(callback) }
   return found.buffer === undefined || found.callback === undefined ? undefined : found as Fields
 }

@@ -42,7 +42,7 @@ const formatTable = (rows: ReadonlyArray<Row>): string => {
   return [head, rule, ...cells].map((row) => lineOf(row, widths)).join("\n")
 }
 
-/** In a row, since some weigh the memory of the process; but for one, which mostly waits. */
+/** In a row, since some weigh the memory of the process; but for one side of one, which mostly waits. */
 const measure = Effect.gen(function*() {
   const patient = yield* Effect.forkChild(Stopping.patient, { startImmediately: true })
   const rows = yield* Effect.all([
@@ -52,9 +52,10 @@ const measure = Effect.gen(function*() {
     ...Reach.measurements,
     ...RpcGaps.measurements,
     ...Routes.measurements,
-    ...Telemetry.measurements
+    ...Telemetry.measurements,
+    Stopping.afterwards(Fiber.join(patient))
   ])
-  return [...rows, yield* Fiber.join(patient)].toSorted((left, right) => left.gap - right.gap)
+  return rows.toSorted((left, right) => left.gap - right.gap)
 })
 
 const run = Effect.gen(function*() {

@@ -98,7 +98,10 @@ export const millisOf = <E, R>(effect: Effect.Effect<unknown, E, R>): Effect.Eff
     return (yield* Clock.currentTimeMillis) - start
   })
 
-/** Waits until a number has not changed for a quarter of a second, and gives it. */
+/**
+ * Waits until a number has not changed while the event loop went round 25 times, and gives it. Both ends are on that
+ * loop, so that a machine which is busy with something else delays them and the one who looks alike.
+ */
 export const settled = Effect.fnUntraced(function*(value: () => number) {
   let last = value()
   for (let unchanged = 0; unchanged < 25; unchanged++) {

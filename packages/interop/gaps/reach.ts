@@ -11,6 +11,7 @@ import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as HttpRouter from "effect/http/HttpRouter"
+import * as Latch from "effect/Latch"
 import * as Layer from "effect/Layer"
 import * as Metric from "effect/Metric"
 import { makeSocket, portOf, readAll, serve, upgraded } from "./ends.ts"
@@ -47,13 +48,13 @@ const valueOf = (metric: Metric.Counter<number> | Metric.Gauge<number>) =>
     (state) => Object.values(state as Record<string, unknown>)[0] as number
   )
 
-/** Reads one message by its parts, and is silent until it is told to go on. */
-const handler = Effect.gen(function*() {
+/** Reads one message by its parts, and nothing more until it is told to. */
+const handler = Effect.fnUntraced(function*(more: Effect.Effect<unknown>) {
   const stream = yield* WebSocketStream
   let parts = 0
   while (!(yield* stream.readSome).fin) parts++
   yield* stream.write(String(parts + 1))
-  yield* Effect.sleep("300 millis")
+  yield* more
   yield* Effect.forever(stream.read)
 })
 
@@ -70,8 +71,16 @@ const compressed = Effect.fnUntraced(function*(stream: WebSocketStream["Service"
   return yield* valueOf(WebSocketMetrics.deflateBytesIn)
 })
 
+/** How much waits while 16 MiB are written to a peer that reads nothing: more than the buffers of both sockets take. */
+const queuedBytes = Effect.fnUntraced(function*(stream: WebSocketStream["Service"]) {
+  const message = new Uint8Array(16 * 1024 * 1024)
+  yield* Effect.forkScoped(stream.write(message, { compress: false }), { startImmediately: true })
+  return yield* valueOf(WebSocketMetrics.queuedBytes)
+})
+
 const ours = Effect.gen(function*() {
-  const server = WebSocketServer.serve(handler).pipe(
+  const more = yield* Latch.make()
+  const server = WebSocketServer.serve(handler(more.await)).pipe(
     Layer.provideMerge(NodeWebSocketServer.layer({ port: 0, subprotocols: ["chat"], permessageDeflate: {} })),
     Layer.provide(NodeDeflate.layer)
   )
@@ -81,9 +90,8 @@ const ours = Effect.gen(function*() {
   const { extensions, subprotocol } = stream.handshake
   const { parts, trip } = yield* fragments(stream)
   const deflated = yield* compressed(stream)
-  yield* Effect.forkScoped(stream.write(new Uint8Array(16 * 1024 * 1024), { compress: false }))
-  yield* Effect.sleep("50 millis")
-  const queued = yield* valueOf(WebSocketMetrics.queuedBytes)
+  const queued = yield* queuedBytes(stream)
+  yield* more.open
   return {
     ...subprotocol === "chat" && { "subprotocol": subprotocol },
     ...extensions.length === 1 && { "extensions": extensions[0]!.name },

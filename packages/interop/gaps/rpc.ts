@@ -25,6 +25,7 @@ import * as RpcServer from "effect/rpc/RpcServer"
 import * as Schema from "effect/Schema"
 import * as Socket from "effect/socket/Socket"
 import * as SocketServer from "effect/socket/SocketServer"
+import * as TestClock from "effect/testing/TestClock"
 import { portOf, unread, type Whose } from "./ends.ts"
 import * as Measurement from "./measurement.ts"
 
@@ -77,7 +78,7 @@ const layerOurProtocol = (url: string, config: Config = {}) => {
 
 // Their protocol over our socket: none of Effect's own says that a write failed.
 const layerTheirProtocolOverOurs = (url: string, config: Config) =>
-  RpcClient.layerProtocolSocket().pipe(
+  RpcClient.layerProtocolSocket({ pingInterval: heartbeats.patience }).pipe(
     Layer.provide(NodeWebSocketClient.layerSocket({ url, config: { closeTimeout: 100, ...config } }))
   )
 
@@ -94,45 +95,58 @@ const headerSeen = Effect.fnUntraced(function*(whose: Whose) {
   return yield* client.Header({ name: "x-token" })
 })
 
+/** More than the buffers of both sockets take. */
 const bulk = "x".repeat(16 * 1024 * 1024)
 
+/** Shakes hands, and gives the first bytes of what the client sends then; the rest of it waits. */
+const beginning = Effect.fnUntraced(function*(peer: ScriptedPeer.ScriptedPeer) {
+  const rest = yield* ScriptedPeer.handshake(peer)
+  return rest.length > 0 ? [rest] : yield* peer.pull
+})
+
 const failedWrite = Effect.fnUntraced(function*(whose: Whose) {
-  const url = yield* unread((peer) => Effect.andThen(ScriptedPeer.handshake(peer), Effect.never))
-  const config = { maxQueuedBytes: 1000 }
+  const begun = yield* Deferred.make<void>()
+  const url = yield* unread((peer) =>
+    beginning(peer).pipe(Effect.andThen(Deferred.succeed(begun, undefined)), Effect.andThen(Effect.never))
+  )
+  // No heartbeat comes before the upload.
+  const config: Config = { maxQueuedBytes: 1000, keepAlive: "off" }
   const client = yield* makeClient(
     whose === "theirs" ? layerTheirProtocolOverOurs(url, config) : layerOurProtocol(url, config)
   )
   yield* Effect.forkScoped(client.Upload({ text: bulk }))
-  yield* Effect.sleep("200 millis")
+  yield* Deferred.await(begun)
   const exit = yield* Effect.exit(client.Header({ name: "x-token" }))
   const error = Exit.isFailure(exit) ? Cause.squash(exit.cause) as RpcClientError | Socket.SocketError : undefined
   return { dies: Exit.hasDies(exit), reason: error?.reason._tag ?? "no error" }
 })
 
-const beginsBulk = (line: string) => /^text-? \d+ bytes/.test(line)
 const endsBulk = (line: string) => /^(?:text|cont) \d+ bytes/.test(line)
 const isHeartbeat = (line: string) => line.startsWith("ping") || line.includes("\"Ping\"")
 
-/** What comes behind the beginning of a long message: the first heartbeat, and whether it had to wait for the end. */
+/**
+ * The first heartbeat, which comes due when a long message has begun and is stuck, and whether it had to wait for the
+ * end of that.
+ */
 const heartbeat = Effect.fnUntraced(function*(whose: Whose) {
   const found = yield* Deferred.make<{ readonly line: string; readonly waits: boolean }>()
   const url = yield* unread(Effect.fnUntraced(function*(peer) {
-    const rest = yield* ScriptedPeer.handshake(peer)
-    yield* Effect.sleep("300 millis")
-    yield* peer.read([rest])
+    const begun = yield* beginning(peer)
+    yield* TestClock.adjust(heartbeats.interval)
+    yield* peer.read(begun)
     let line = yield* peer.next
-    while (!beginsBulk(line)) line = yield* peer.next
-    let isOver = endsBulk(line)
+    let waits = false
     while (!isHeartbeat(line)) {
+      waits ||= endsBulk(line)
       line = yield* peer.next
-      isOver ||= endsBulk(line)
     }
-    yield* Deferred.succeed(found, { line, waits: isOver })
+    yield* peer.destroy
+    yield* Deferred.succeed(found, { line, waits })
   }))
   const client = yield* makeClient(whose === "theirs" ? layerTheirProtocol(url) : layerOurProtocol(url))
   yield* Effect.forkScoped(client.Upload({ text: bulk }))
   return yield* Deferred.await(found)
-})
+}, Effect.provide(TestClock.layer()))
 
 export const measurements = [
   Measurement.make({

@@ -40,15 +40,8 @@ const withoutRouter = Effect.fnUntraced(function*(whose: Whose) {
   return Option.getOrUndefined(millis)
 })
 
-/** Takes as long as Effect's server waits by default, 20 seconds. */
-export const patient = Measurement.make({
-  gap: 2,
-  what: "until a peer knows that the server stops",
-  theirs: shutdown("theirs"),
-  ours: shutdown("ours"),
-  show: ({ code, millis }) => `${millis} ms, code ${code}`,
-  isGood: ({ code, millis }) => millis < 1000 && code === 1001
-})
+/** How Effect's server stops: after the 20 seconds that it waits by default. */
+export const patient = Effect.scoped(shutdown("theirs"))
 
 export const measurements = [
   Measurement.make({
@@ -60,3 +53,14 @@ export const measurements = [
     isGood: (millis) => millis !== undefined
   })
 ]
+
+/** The same of this library's server, once the other one has stopped. */
+export const afterwards = (theirs: typeof patient) =>
+  Measurement.make({
+    gap: 2,
+    what: "until a peer knows that the server stops",
+    theirs,
+    ours: shutdown("ours"),
+    show: ({ code, millis }) => `${millis} ms, code ${code}`,
+    isGood: ({ code, millis }) => millis < 1000 && code === 1001
+  })

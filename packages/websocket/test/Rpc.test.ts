@@ -19,7 +19,7 @@ const inMemory = Effect.fnUntraced(
   function*(pair: rpc.Pair, serialization: Layer.Layer<RpcSerialization.RpcSerialization>) {
     const network = yield* Layer.build(MemoryTransport.layer({ capacity: 10_000 }))
     const transport = Context.get(network, Transport)
-    const connect: rpc.Connect = (options) =>
+    const connect: rpc.Connect<WebSocketServer.WebSocketServer> = (options) =>
       Effect.provideService(WebSocketClient.connect({ url: "ws://localhost/", ...options }), Transport, transport)
     const servers = WebSocketServer.layer().pipe(Layer.provide(Layer.succeedContext(network)))
     return yield* Layer.build(rpc.layer(pair, connect, serialization, servers))

@@ -161,7 +161,7 @@ const calling = Effect.fnUntraced(function*(config: WebSocketConfig.Options = {}
   const client = protocolOf(kind, connect).pipe(
     Layer.provide([RpcSerialization.layerJson, WebSocketConfig.layer(config)])
   )
-  return { streams, client: yield* RpcClient.make(rpc.Group).pipe(Effect.provideContext(yield* Layer.build(client))) }
+  return { streams, client: yield* rpc.make.pipe(Effect.provideContext(yield* Layer.build(client))) }
 })
 
 const reasonOf = <A>(exit: Exit.Exit<A, unknown>) => {
@@ -266,7 +266,7 @@ describe("our RPC client and a peer of its own", () => {
       const protocol = WebSocketRpcClient.layerProtocolWebSocket(dial, { retryPolicy: Schedule.recurs(1) }).pipe(
         Layer.provide([RpcSerialization.layerJson, refusing])
       )
-      const client = yield* Effect.provideContext(RpcClient.make(rpc.Group), yield* Layer.build(protocol))
+      const client = yield* Effect.provideContext(rpc.make, yield* Layer.build(protocol))
       const reason = reasonOf(yield* Effect.exit(client.Double({ value: 1 })))
       assert.strictEqual(reason._tag, "SocketOpenError")
       assert.deepInclude((reason as any).cause.reason, { _tag: "UpgradeDeclined", status: 403 })
@@ -284,7 +284,7 @@ describe("our RPC client and a peer of its own", () => {
         retryTransientErrors: true,
         onTransientError: ({ reason }) => Effect.sync(() => told.push(reason._tag))
       }).pipe(Layer.provide(RpcSerialization.layerJson))
-      const client = yield* Effect.provideContext(RpcClient.make(rpc.Group), yield* Layer.build(protocol))
+      const client = yield* Effect.provideContext(rpc.make, yield* Layer.build(protocol))
       assert.strictEqual(yield* client.Double({ value: 4 }), 8)
       assert.deepStrictEqual(told, ["SocketOpenError", "SocketOpenError", "SocketOpenError"])
     }))

@@ -131,7 +131,8 @@ export const openFailed = (cause: unknown, kind: "Unknown" | "Timeout" = "Unknow
 const receive = (stream: Duplex, inbound: Inbound, chunk: Uint8Array): void => {
   // Closing: what the peer still sends is read, so that it can read us, and dropped.
   if (inbound.end !== undefined) return
-  if (inbound.size === 0 && inbound.listener?.(chunk) === true) return
+  // Where none is parked, what a pull has taken may still be on its way to its fiber.
+  if (inbound.parked.size > 0 && inbound.listener?.(chunk) === true) return
   inbound.chunks.push(isInPlace(chunk) ? new Uint8Array(chunk) : chunk)
   inbound.size += chunk.length
   if (inbound.size >= readMark) stream.pause()
@@ -153,6 +154,8 @@ const pull = (stream: Duplex, inbound: Inbound): Transport.Endpoint["pull"] => {
     return parked
   })
   const parked: Transport.Endpoint["pull"] = Effect.callback((resume) => {
+    // The fiber may have yielded since it found nothing.
+    if (inbound.size > 0 || inbound.end !== undefined) return resume(attempt)
     const wakeUp = () => resume(attempt)
     inbound.parked.add(wakeUp)
     return Effect.sync(() => inbound.parked.delete(wakeUp))

@@ -8,9 +8,11 @@ import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import { cutAt, everyByte, inThree, inTwo } from "./fixtures/cuts.ts"
+import * as Fuzz from "./fixtures/fuzz.ts"
 import * as Goldens from "./fixtures/goldens.ts"
 import { allocatedBy, collect } from "./fixtures/memory.ts"
 import { Random } from "./fixtures/random.ts"
+import * as Receiving from "./fixtures/receiving.ts"
 import * as Session from "./fixtures/session.ts"
 import { joined, makeConnection, receiveAll, transcript, transcriptOf } from "./fixtures/transcript.ts"
 import {
@@ -658,6 +660,74 @@ describe("sending", () => {
     assert.isTrue(connection.receiving)
     connection.receive(frame(rest))
     assert.isFalse(connection.receiving)
+  })
+})
+
+// ---------------------------------------------------------------------------
+// Told in place
+// ---------------------------------------------------------------------------
+
+describe.each(roles)("a %s that is told in place", (role) => {
+  const agrees = (chunks: ReadonlyArray<Uint8Array>, options?: Partial<Connection.Options>) =>
+    assert.deepStrictEqual(
+      Receiving.inPlace(makeConnection(role, options), chunks),
+      Receiving.byEvents(makeConnection(role, options), chunks)
+    )
+
+  it("is told what receive gives, chunk by chunk, of the session cut in two at every byte, and byte by byte", () => {
+    const session = bytesTo(role, Session.frames)
+    for (const chunks of inTwo(session)) agrees(chunks)
+    agrees(everyByte(session))
+  })
+
+  it("is told the same of the short one cut in three at every pair of bytes", () => {
+    for (const chunks of inThree(bytesTo(role, Session.shortFrames))) agrees(chunks)
+  })
+
+  it("is told the same of the long one in chunks of every common size", () => {
+    const long = bytesTo(role, Session.longFrames)
+    for (const size of [125, 1460, 4096, 65535, 65536, long.length]) {
+      agrees(cutAt(long, Array.from({ length: Math.floor(long.length / size) }, (_, i) => (i + 1) * size)))
+    }
+  })
+
+  it.each(Object.entries(broken))("is told of %s where receive tells of it, wherever cut", (_, { by, wrongMask }) => {
+    for (const wires of by) {
+      const sender = wrongMask === true ? (role === "server" ? "client" : "server") : role
+      const bytes = concat(bytesTo(sender, wires), bytesTo(role, [{ opcode: 9, payload: "after" }, { opcode: 8 }]))
+      for (const chunks of bytes.length < 80 ? inTwo(bytes) : [[bytes], everyByte(bytes)]) agrees(chunks, limits)
+    }
+  })
+
+  it("is told the same of whatever may arrive, however it is cut", () => {
+    const random = new Random(11)
+    for (let i = 0; i < 2000; i++) {
+      const { bytes, cuts, ...limits } = Fuzz.makeCase(random)
+      agrees([bytes], { ...limits, role })
+      agrees(cutAt(bytes, cuts), { ...limits, role })
+      agrees(everyByte(bytes), { ...limits, role })
+    }
+  })
+
+  it("answers nothing by itself, and may be sent by while it is told", () => {
+    const connection = makeConnection(role)
+    const answers: Array<string> = []
+    const ignore = () => {}
+    connection.receiveInto(bytesTo(role, [{ opcode: 9, payload: "a" }, closeWire(1001), { opcode: 9 }]), {
+      onPart: ignore,
+      onPing: (payload) => answers.push(sent(connection.sendPong(payload))),
+      onPong: ignore,
+      onClose: (frame) => {
+        assert.isUndefined(connection.sent)
+        answers.push(sent(connection.sendClose(frame)))
+      },
+      onViolation: ignore
+    })
+    assert.deepStrictEqual(answers, [
+      toHex(fromRole(role, { opcode: 0xa, payload: "a" })),
+      toHex(fromRole(role, closeWire(1001)))
+    ])
+    assert.strictEqual(connection.state, "Closed")
   })
 })
 

@@ -5,6 +5,10 @@ import type { Agreement } from "@effect-websocket/protocol/PerMessageDeflate"
 import { rules } from "@effect-websocket/protocol/ProtocolError"
 import { assert, describe, it } from "@effect/vitest"
 import * as Result from "effect/Result"
+import { cutAt, everyByte, inTwo } from "./fixtures/cuts.ts"
+import * as Fuzz from "./fixtures/fuzz.ts"
+import { Random } from "./fixtures/random.ts"
+import * as Receiving from "./fixtures/receiving.ts"
 import { concat, hex, roles, utf8 } from "./fixtures/wire.ts"
 import { makeCodec } from "./fixtures/zlibCodec.ts"
 
@@ -139,5 +143,37 @@ describe.each(roles)("RFC 7692: a %s", (role) => {
       assert.deepStrictEqual(replies.map((reply) => reply._tag === "Close" && reply.frame.code), [1007])
     }
     assert.strictEqual(rules.CorruptDeflate.closeCode, 1007)
+  })
+
+  const agrees = (chunks: ReadonlyArray<Uint8Array>) =>
+    assert.deepStrictEqual(Receiving.inPlace(make(role), chunks), Receiving.byEvents(make(role), chunks))
+
+  it("told in place, it is told what receive gives of compressed messages, cut in two at every byte", () => {
+    const from = make(opposite(role))
+    const send = (text: string, fin: boolean) => Result.getOrThrow(from.sendCompressed("text", utf8(text), fin, true))!
+    const bytes = concat(
+      send("one message", true),
+      send("and one message in ", false),
+      Result.getOrThrow(from.sendPing(utf8("between"))),
+      send("parts", true),
+      frameOf(opposite(role), 0xc2, hex("07"))
+    )
+    for (const chunks of inTwo(bytes)) agrees(chunks)
+    agrees(everyByte(bytes))
+  })
+
+  it("told in place, it is told the same of whatever may arrive, however it is cut", () => {
+    const random = new Random(12)
+    const from = make(opposite(role))
+    const deflate = (payload: Uint8Array) =>
+      Result.getOrThrow(Result.map(from.deflatePart("binary", payload, true, false), (deflated) => {
+        from.abandonMessage()
+        return deflated
+      }))
+    for (let i = 0; i < 1000; i++) {
+      const bytes = Fuzz.session(random, role, deflate)
+      agrees(cutAt(bytes, Array.from({ length: random.below(8) }, () => random.below(bytes.length + 1))))
+      agrees(everyByte(bytes))
+    }
   })
 })

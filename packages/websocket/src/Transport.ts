@@ -309,11 +309,12 @@ export const readerBytes = Socket.readerBytes
 export interface Endpoint extends Writer {
   readonly pull: Effect.Effect<Arr.NonEmptyReadonlyArray<Uint8Array>, Socket.SocketError>
   /**
-   * Gives what arrives to `listener` from now on, where nothing waits to be
-   * pulled, until that returns `false`: then it has taken nothing of the chunk,
-   * which waits for a pull as everything else does. The listener may change the
-   * bytes and has them until it returns. It does not throw. Nothing arrives
-   * before the first pull. Optional: what makes a read cost no fiber and no array.
+   * Has `listener` told what arrives while a pull waits, in place of that pull,
+   * which goes on to wait. Where the listener returns `false` it has taken nothing
+   * of the chunk: that and what comes behind it wait for pulls as everything else
+   * does, the one that waits first. The listener may change the bytes and has them
+   * until it returns. It does not throw, and is not told of ends. A later one takes
+   * its place. Optional: what makes a read cost no fiber and no array.
    */
   readonly listenUnsafe?: ((listener: Listener) => void) | undefined
   /** Ends this side only (half-close), after what was written. */
@@ -384,14 +385,17 @@ const connection = (open: Effect.Effect<Endpoint, Socket.SocketError>, first?: E
 const currents = new WeakMap<Connection, () => Endpoint | undefined>()
 
 /**
- * Gives what arrives on the connection that was opened last to `listener`, as
- * `Endpoint` says, where this very connection was made here and its endpoint can.
+ * Listens to the connection that is the one opened last now, as `Endpoint` says,
+ * where this very connection was made here and its endpoint can. Elsewhere
+ * nothing happens, and all that arrives is pulled.
  *
  * @category accessors
  * @since 1.0.0
  */
-export const listenUnsafe = (connection: Connection, listener: Listener): void =>
-  currents.get(connection)?.()?.listenUnsafe?.(listener)
+export const listenUnsafe = (connection: Connection): (listener: Listener) => void => {
+  const endpoint = currents.get(connection)?.()
+  return (listener) => endpoint?.listenUnsafe?.(listener)
+}
 
 /**
  * Makes a connection that `open` opens anew each time its reader is acquired.

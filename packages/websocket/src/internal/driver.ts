@@ -130,7 +130,7 @@ export class Driver implements Receiver {
   #ended = false
   #taken = 0
   #span: Tracing.ConnectionSpan | undefined
-  /** Lets the reading fiber go on that waits for room in the inbox. */
+  /** Ends the time in which nothing is taken for want of room in the inbox. */
   #room: (() => void) | undefined
 
   constructor(options: Options, entropy: Entropy.Entropy, context: Context.Context<never>, clock: Clock.Clock) {
@@ -315,6 +315,8 @@ export class Driver implements Receiver {
     } catch (defect) {
       this.#closing.onTransportEnd(transportError(Cause.die(defect)))
     }
+    // No more is taken, though the reading fiber waits for more: it waits for room once that has come.
+    if (this.#full) this.#hold(() => {})
     return true
   }
 
@@ -347,13 +349,18 @@ export class Driver implements Receiver {
   get #awaitRoom(): Effect.Effect<void> {
     return Effect.callback<void>((resume) => {
       if (!this.#full) return resume(Effect.void)
-      this.liveness.pause()
-      this.#room = () => {
-        this.liveness.resume()
-        // In a later turn: nothing may run inside the read that makes the room.
-        resume(Effect.yieldNow)
-      }
+      // In a later turn: nothing may run inside the read that makes the room.
+      this.#hold(() => resume(Effect.yieldNow))
     })
+  }
+
+  /** Takes nothing until there is room, and then goes on. */
+  #hold(goOn: () => void): void {
+    this.liveness.pause()
+    this.#room = () => {
+      this.liveness.resume()
+      goOn()
+    }
   }
 
   /** Reading may go on, where it waits for room. */

@@ -85,7 +85,7 @@ export const open = (
         Effect.map(Scope.provide(transport.writer, writerScope), (writer): Link => ({
           pull,
           writer,
-          listen: (listener) => Transport.listenUnsafe(transport, listener),
+          listen: Transport.listenUnsafe(transport),
           peerAddress: transport.peerAddress?.(),
           bootstrap: transport.bootstrap?.(),
           halfClose: Scope.close(writerScope, Exit.void),
@@ -93,7 +93,7 @@ export const open = (
           abort: Effect.andThen(Transport.destroy(writer), Scope.close(scope, Exit.void))
         }))
     )
-    // The writer is that of the connection opened last: no other may open in between.
+    // The writer is that of the connection opened last, and so is what is listened to: no other may open in between.
     return Effect.provideService(opened, Scheduler.PreventSchedulerYield, true)
   })
 

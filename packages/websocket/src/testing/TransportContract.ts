@@ -14,6 +14,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Queue from "effect/Queue"
+import * as Scheduler from "effect/Scheduler"
 import * as Scope from "effect/Scope"
 import type * as Socket from "effect/socket/Socket"
 import * as Transport from "../Transport.ts"
@@ -91,6 +92,7 @@ const acceptedLimit = 64 * mebibyte
 
 interface End {
   readonly pull: Transport.Endpoint["pull"]
+  readonly listen: (listener: Transport.Listener) => void
   readonly writer: Transport.Writer
   readonly closeReader: Effect.Effect<void>
   readonly closeWriter: Effect.Effect<void>
@@ -134,6 +136,7 @@ const openEnd = Effect.fnUntraced(function*(connection: Transport.Connection) {
   const writer: Transport.Writer = yield* Scope.provide(connection.writer, writerScope)
   const end: End = {
     pull,
+    listen: Transport.listenUnsafe(connection),
     writer,
     closeReader: Scope.close(readerScope, Exit.void),
     closeWriter: Scope.close(writerScope, Exit.void)
@@ -352,6 +355,132 @@ const bytesLaws: ReadonlyArray<Law> = [
   )
 ]
 
+/** Keeps copies of what a listener is told, which takes as often as `takes` says. */
+const hear = (end: End, heard: Array<Uint8Array>, takes: () => boolean): void =>
+  end.listen((chunk) => {
+    if (!takes()) return false
+    heard.push(new Uint8Array(chunk))
+    chunk.fill(0)
+    return true
+  })
+
+/** Pulls into `heard` until so many bytes are there. */
+const pullInto = Effect.fnUntraced(function*(end: End, heard: Array<Uint8Array>, count: number) {
+  const size = () => heard.reduce((sum, { length }) => sum + length, 0)
+  const pulling = yield* Effect.forkScoped(Effect.forever(Effect.map(end.pull, (chunks) => heard.push(...chunks))))
+  yield* within(
+    `What is written (${count} bytes)`,
+    Effect.repeat(Effect.yieldNow, { until: () => size() >= count || pulling.pollUnsafe() !== undefined })
+  )
+  yield* Fiber.interrupt(pulling)
+})
+
+// A transport may have nothing to listen by: then a listener is never told, and everything is pulled.
+const listeningLaws: ReadonlyArray<Law> = [
+  law(
+    "what a listener takes and what is pulled are what was written, once and in order, whatever it refuses",
+    Effect.fnUntraced(function*({ client, server }) {
+      const next = random(4)
+      const chunks = Array.from({ length: 200 }, () => randomBytes(next, 1 + next(3000)))
+      const expected = concat(chunks)
+      yield* Effect.forkScoped(
+        Effect.forEach(chunks, (chunk) => Effect.andThen(client.writer.write(chunk), turns(next(4))), { discard: true })
+      )
+      const heard = [yield* read(server, 5000)]
+      hear(server, heard, () => next(3) > 0)
+      yield* pullInto(server, heard, expected.length)
+      yield* expectBytes("What was taken and pulled", concat(heard), expected)
+    })
+  ),
+  law(
+    "what a listener takes and what is pulled are in order wherever the fiber that pulls yields",
+    Effect.fnUntraced(function*({ client, server }) {
+      const next = random(5)
+      for (let operations = 3; operations < 40; operations++) {
+        const heard: Array<Uint8Array> = []
+        const expected = Uint8Array.from({ length: 60 }, (_, index) => index)
+        yield* Effect.forkScoped(
+          Effect.forEach(expected, (byte) => Effect.andThen(client.writer.write(Uint8Array.of(byte)), turns(next(3))))
+        )
+        hear(server, heard, () => next(3) > 0)
+        yield* Effect.provideService(
+          pullInto(server, heard, expected.length),
+          Scheduler.MaxOpsBeforeYield,
+          operations
+        )
+        yield* expectBytes("What was taken and pulled", concat(heard), expected)
+      }
+    })
+  ),
+  law(
+    "what waited before a pull is pulled, and not a listener's",
+    Effect.fnUntraced(function*({ client, server }) {
+      yield* send(client, blockOf(10, 1))
+      // The first byte is pulled so that the others are known to have come with it, or to be about to.
+      const first = yield* within("A pull", server.pull)
+      let told = 0
+      server.listen((chunk) => {
+        told += chunk.length
+        return false
+      })
+      const rest = yield* read(server, 10 - concat(first).length)
+      yield* expectBytes("What was refused", concat([...first, rest]), blockOf(10, 1))
+      yield* ensure(told <= 9, `The listener was told of ${told} bytes, and one had been pulled before`)
+    })
+  ),
+  law(
+    "a listener that refuses is told nothing more until what it refused was pulled, and slows the writer",
+    Effect.fnUntraced(function*({ client, server }) {
+      let told = 0
+      server.listen(() => {
+        told++
+        return false
+      })
+      const first = yield* Effect.forkScoped(server.pull)
+      yield* turns(8)
+      const size = 64 * 1024
+      const { accepted, fiber } = yield* fill(client, new Uint8Array(size))
+      const seen = told
+      yield* ensure(seen <= 1, `The listener was told ${seen} times while what it had refused waited`)
+      const start = concat(yield* within("The pull that waited", Fiber.join(first)))
+      const rest = yield* read(server, accepted - start.length)
+      yield* ensure(numbered(concat([start, rest]), size), "What was refused is not what was written")
+      yield* Fiber.interrupt(fiber)
+    })
+  ),
+  law(
+    "ends are told to pulls, once what came before them has been taken, and no listener is told anything afterwards",
+    Effect.fnUntraced(function*({ client, server }) {
+      const heard: Array<Uint8Array> = []
+      hear(server, heard, () => true)
+      const ended = yield* Effect.forkScoped(readToEnd(server))
+      yield* turns(8)
+      const bytes = randomBytes(random(6), 100_000)
+      yield* Effect.forkScoped(Effect.andThen(client.writer.write(bytes), client.closeWriter))
+      const pulled = yield* within("The end", Fiber.join(ended))
+      yield* endOf("A pull after the peer's end", Effect.fail(pulled.error), "PeerEnded")
+      yield* ensure(concat(heard).length + pulled.bytes.length === bytes.length, "Bytes were lost before the end")
+      const known = heard.length
+      yield* endOf("Another pull", server.pull, "PeerEnded")
+      yield* server.closeReader
+      yield* endOf("A pull after the scope has closed", server.pull, "Closed")
+      yield* ensure(heard.length === known, "The listener was told something after the end")
+    })
+  ),
+  law(
+    "a later listener takes the place of the one before",
+    Effect.fnUntraced(function*({ client, server }) {
+      const [before, after]: [Array<Uint8Array>, Array<Uint8Array>] = [[], []]
+      hear(server, before, () => true)
+      hear(server, after, () => true)
+      yield* send(client, blockOf(100, 1))
+      yield* pullInto(server, after, 100)
+      yield* expectBytes("What was taken and pulled", concat(after), blockOf(100, 1))
+      yield* ensure(before.length === 0, "The first listener was told as well")
+    })
+  )
+]
+
 const flowLaws: ReadonlyArray<Law> = [
   law(
     "a write suspends while the peer does not read, and completes when it does",
@@ -380,6 +509,16 @@ const flowLaws: ReadonlyArray<Law> = [
       }
       const size = chunks.reduce((sum, chunk) => sum + chunk.length, 0)
       yield* expectBytes("50 bytes", concat([...chunks, yield* read(server, 50 - size)]), bytes)
+    })
+  ),
+  law(
+    "a pull misses nothing wherever its fiber yields",
+    Effect.fnUntraced(function*({ client, server }) {
+      for (let operations = 3; operations < 40; operations++) {
+        yield* send(client, Uint8Array.of(operations))
+        const pulled = yield* Effect.provideService(read(server, 1), Scheduler.MaxOpsBeforeYield, operations)
+        yield* expectBytes("One byte", pulled, Uint8Array.of(operations))
+      }
     })
   ),
   law(
@@ -541,7 +680,7 @@ const endLaws: ReadonlyArray<Law> = [
  * @category laws
  * @since 1.0.0
  */
-export const laws: ReadonlyArray<Law> = [...bytesLaws, ...flowLaws, ...endLaws]
+export const laws: ReadonlyArray<Law> = [...bytesLaws, ...flowLaws, ...listeningLaws, ...endLaws]
 
 /**
  * What a transport promises as well whose reader dials each time it is acquired.

@@ -4,7 +4,7 @@
  *
  * @since 1.0.0
  */
-import type * as Arr from "effect/Array"
+import * as Arr from "effect/Array"
 import type * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -124,7 +124,9 @@ const accept = (line: Line, chunk: Uint8Array, start: number): number => {
   return end
 }
 
-const takeReady = (line: Line): Arr.NonEmptyReadonlyArray<Uint8Array> | undefined => {
+type Batch = Arr.NonEmptyReadonlyArray<Uint8Array>
+
+const takeReady = (line: Line): Batch | undefined => {
   const time = now(line)
   const ready = (segment: Segment) => segment.bytes.length > 0 && segment.readyAt <= time
   const stop = line.segments.findIndex((segment) => !ready(segment))
@@ -159,6 +161,8 @@ export class Pipe {
   readonly writings: Array<Writing> = []
   readonly parked = new Set<() => void>()
   readonly line: Line
+  /** Told what arrives while a pull waits. */
+  listener: Transport.Listener | undefined
   /** Why pulls fail whatever is held. */
   readError: Socket.SocketError | undefined
   /** Why writes fail. */
@@ -318,18 +322,29 @@ const untilReady = (pipe: Pipe): Effect.Effect<void> => {
     : Effect.raceFirst(parked, pipe.line.timing!.clock.sleep(remaining(readyAt - now(pipe.line))))
 }
 
+/** What the listener refuses of what has arrived, if anything. */
+const refused = (pipe: Pipe, batch: Batch): Batch | undefined => {
+  const { listener } = pipe
+  if (listener === undefined) return batch
+  let taken = 0
+  while (taken < batch.length && listener(batch[taken]!)) taken++
+  const left = batch.slice(taken)
+  return Arr.isReadonlyArrayNonEmpty(left) ? left : undefined
+}
+
 // Parking is only a signal; bytes leave the pipe in the fiber that pulls, so an interrupted pull loses none.
-const pull = (pipe: Pipe): Transport.Endpoint["pull"] =>
+const pull = (pipe: Pipe, hasWaited = false): Transport.Endpoint["pull"] =>
   Effect.suspend(() => {
     if (pipe.readError !== undefined) return Effect.fail(pipe.readError)
     const batch = takeReady(pipe.line)
     if (batch !== undefined) {
       pump(pipe)
-      return Effect.succeed(batch)
+      const left = hasWaited ? refused(pipe, batch) : batch
+      return left === undefined ? pull(pipe, true) : Effect.succeed(left)
     }
     if (atEnd(pipe.line)) return Effect.fail(Transport.peerEnded())
     // A turn of the scheduler, so that no reader runs inside the `offerUnsafe` that wakes it.
-    return Effect.andThen(Effect.andThen(untilReady(pipe), Effect.yieldNow), pull(pipe))
+    return Effect.andThen(Effect.andThen(untilReady(pipe), Effect.yieldNow), pull(pipe, true))
   })
 
 const writeChunks = (pipe: Pipe, chunks: ReadonlyArray<Uint8Array>): Effect.Effect<void, Socket.SocketError> =>
@@ -380,6 +395,9 @@ export interface End {
  */
 export const endpoint = ({ close, destroy, incoming, outgoing }: End): Transport.Endpoint => ({
   pull: pull(incoming),
+  listenUnsafe: (listener) => {
+    incoming.listener = listener
+  },
   write: (chunk) => Socket.isCloseEvent(chunk) ? Effect.sync(destroy) : writeChunks(outgoing, [bytesOf(chunk)]),
   writeAll: (chunks) => writeChunks(outgoing, chunks.map(bytesOf)),
   offerUnsafe: (chunk) => offer(outgoing, chunk),

@@ -317,6 +317,11 @@ export interface Endpoint extends Writer {
    * its place. Optional: what makes a read cost no fiber and no array.
    */
   readonly listenUnsafe?: ((listener: Listener) => void) | undefined
+  /**
+   * Told by the connection above how many bytes it holds, whenever more than
+   * before may be held. Optional: for transports of tests, that measure.
+   */
+  readonly onHeldUnsafe?: ((held: Held) => void) | undefined
   /** Ends this side only (half-close), after what was written. */
   readonly end: Effect.Effect<void>
   /** Ends the connection because its scope closes. Completes in bounded time. */
@@ -324,6 +329,19 @@ export interface Endpoint extends Writer {
   readonly peerAddress?: NetAddress.SocketAddress | undefined
   readonly bootstrap?: Asking | Asked | undefined
   readonly native?: unknown
+}
+
+/**
+ * What the connection above a transport holds, in bytes.
+ *
+ * @category models
+ * @since 1.0.0
+ */
+export interface Held {
+  /** Payload of writes that are not completed. */
+  readonly queued: number
+  /** What has arrived and was not read, with what it takes to keep it. */
+  readonly unread: number
 }
 
 /**
@@ -393,9 +411,16 @@ const currents = new WeakMap<Connection, () => Endpoint | undefined>()
  * @since 1.0.0
  */
 export const listenUnsafe = (connection: Connection): (listener: Listener) => void => {
-  const endpoint = currents.get(connection)?.()
+  const endpoint = currentUnsafe(connection)
   return (listener) => endpoint?.listenUnsafe?.(listener)
 }
+
+/**
+ * The endpoint that is open now, where this very connection was made here.
+ *
+ * @internal
+ */
+export const currentUnsafe = (connection: Connection): Endpoint | undefined => currents.get(connection)?.()
 
 /**
  * Makes a connection that `open` opens anew each time its reader is acquired.

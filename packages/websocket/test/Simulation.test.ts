@@ -14,6 +14,7 @@ import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
+import * as Semaphore from "effect/Semaphore"
 import * as Stream from "effect/Stream"
 
 class Wrong extends Data.TaggedError("Wrong")<{ readonly message: string }> {}
@@ -82,11 +83,64 @@ describe("Simulation", () => {
         assert.include((yield* flip(Simulation.run({ scenario: daemon }))).message, "fiber 2")
       }))
 
+    it.effect("fails where a permit was not given back", () =>
+      Effect.gen(function*() {
+        const careless = Effect.gen(function*() {
+          const semaphore = yield* Semaphore.make(2)
+          yield* semaphore.take(1)
+          yield* semaphore.withPermits(1)(Effect.sleep(10))
+          yield* Simulation.allPermitsFree(semaphore, { name: "uploads", permits: 2 })
+        })
+        const { message } = yield* flip(Simulation.run({ scenario: careless }))
+        assert.include(message, "1 of 2 permits of uploads are not free")
+        const careful = Effect.gen(function*() {
+          const semaphore = yield* Semaphore.make(2)
+          yield* semaphore.withPermits(2)(Effect.sleep(10))
+          yield* Simulation.allPermitsFree(semaphore, { name: "uploads", permits: 2 })
+          assert.isTrue(yield* semaphore.takeIfAvailable(2), "and they are free afterwards")
+        })
+        yield* Simulation.run({ scenario: careful })
+      }))
+
     it.effect("tells how many bytes were held at most", () =>
       Effect.gen(function*() {
         const { peaks } = yield* Simulation.observe({ scenario: talk, network: { capacity: 50 } })
-        assert.strictEqual(peaks.length, 2)
-        for (const { bytes } of peaks) assert.isTrue(bytes > 0 && bytes <= 50)
+        assert.deepStrictEqual(peaks.map(({ from, to }) => `${from} ${to}`), [
+          "client:49152 server:80",
+          "server:80 client:49152"
+        ])
+        for (const { underway } of peaks) assert.isTrue(underway > 0 && underway <= 50)
+      }))
+
+    it.effect("tells what writers waited with and what readers left unread, in its direction", () =>
+      Effect.gen(function*() {
+        const slow = Effect.gen(function*() {
+          const stream = yield* WebSocketStream
+          yield* Effect.sleep("1 second")
+          yield* Stream.runDrain(stream.messages)
+        })
+        const upload = Effect.gen(function*() {
+          const stream = yield* WebSocketClient.dial({ url: "ws://server/" })
+          yield* Effect.forEach([1, 2, 3, 4], () => stream.write(new Uint8Array(1000)), { concurrency: "unbounded" })
+          yield* stream.close()
+        }).pipe(
+          Effect.scoped,
+          Effect.provide(Layer.merge(
+            WebSocketServer.serve(Effect.ignore(slow)).pipe(
+              Layer.provide(WebSocketServer.layer({ config: { readBuffer: 1 } })),
+              Layer.provide(SimulatedNetwork.layerListen("server", 80))
+            ),
+            SimulatedNetwork.layerDialer("client")
+          ))
+        )
+        const { exit, peaks } = yield* Simulation.observe({ scenario: upload, network: { capacity: 1100 } })
+        assert.isTrue(Exit.isSuccess(exit))
+        const [up, down] = peaks
+        // The first is on its way at once, and the second in part.
+        assert.deepInclude(up, { queued: 3000, underway: 1100 })
+        // A message, and 64 bytes for its part.
+        assert.strictEqual(up!.unread, 1064)
+        assert.deepInclude(down, { queued: 0, unread: 0 })
       }))
   })
 

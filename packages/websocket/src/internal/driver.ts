@@ -114,7 +114,7 @@ export class Driver implements Receiver {
   /** Window of the messages that this side compresses, base-2 logarithm of its bytes; 0 where none is compressed. */
   readonly sendWindowBits: number
   /** Who writes messages, to be told when no more can be sent. */
-  writing: { readonly onClosing: () => void } | undefined
+  writing: { readonly onClosing: () => void; readonly queuedBytes: number } | undefined
 
   readonly #closing: Closing
   readonly #contexts: Contexts | undefined
@@ -363,6 +363,11 @@ export class Driver implements Receiver {
     }
   }
 
+  /** More may be held than before. */
+  onHeld(): void {
+    this.link.onHeld?.({ queued: this.writing?.queuedBytes ?? 0, unread: this.inbox.bytes })
+  }
+
   /** Reading may go on, where it waits for room. */
   onRoom(): void {
     if (this.#room === undefined || this.#full) return
@@ -379,6 +384,7 @@ export class Driver implements Receiver {
     this.connection.receiveInto(chunk, this)
     if (this.#ended) this.#contexts?.use()
     this.liveness.progress(this.connection.receiving, this.#ended)
+    this.onHeld()
     this.inbox.end()
     return this.#taken
   }

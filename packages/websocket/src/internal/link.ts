@@ -21,6 +21,8 @@ export interface Link {
   readonly writer: Transport.Writer
   /** Gives what arrives to `listener`, where the transport can, as `Transport.Endpoint` says. */
   readonly listen: (listener: Transport.Listener) => void
+  /** Told what the connection holds, where the transport measures it. */
+  readonly onHeld?: ((held: Transport.Held) => void) | undefined
   readonly peerAddress: NetAddress.SocketAddress | undefined
   readonly bootstrap?: Transport.Asking | Transport.Asked | undefined
   /** Ends this side, after what was written. */
@@ -45,6 +47,10 @@ class OpenLink implements Link {
 
   listen(listener: Transport.Listener): void {
     this.writer.listenUnsafe?.(listener)
+  }
+
+  get onHeld(): Link["onHeld"] {
+    return this.writer.onHeldUnsafe
   }
 
   get peerAddress(): NetAddress.SocketAddress | undefined {
@@ -86,6 +92,7 @@ export const open = (
           pull,
           writer,
           listen: Transport.listenUnsafe(transport),
+          onHeld: Transport.currentUnsafe(transport)?.onHeldUnsafe,
           peerAddress: transport.peerAddress?.(),
           bootstrap: transport.bootstrap?.(),
           halfClose: Scope.close(writerScope, Exit.void),

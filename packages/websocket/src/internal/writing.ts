@@ -59,7 +59,8 @@ export class Writing {
   readonly #driver: Driver
   #made: Semaphore.Semaphore | undefined
   #open: OpenMessage | undefined
-  #queuedBytes = 0
+  /** Payload of writes that are not completed. */
+  queuedBytes = 0
   /** Writes and messages that have, or wait for, their turn. */
   #turns = 0
 
@@ -236,17 +237,18 @@ export class Writing {
     return Effect.uninterruptibleMask((restore) => {
       const { size } = data
       const limit = this.#driver.config.maxQueuedBytes
-      if (this.#queuedBytes > 0 && this.#queuedBytes + size > limit) {
+      if (this.queuedBytes > 0 && this.queuedBytes + size > limit) {
         return fail(new WebSocketError.QueueFull({ limit }))
       }
       const { counts, deadlines } = this.#driver
       const since = deadlines.now
       const behind = this.#turns > 0
-      this.#queuedBytes += size
+      this.queuedBytes += size
       counts.queuedBytes += size
+      this.#driver.onHeld()
       this.#turns++
       return Effect.onExit(restore(write), () => {
-        this.#queuedBytes -= size
+        this.queuedBytes -= size
         counts.queuedBytes -= size
         this.#turns--
         if (behind || data.waited) counts.onWaited(deadlines.now - since)

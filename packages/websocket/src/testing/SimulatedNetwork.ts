@@ -65,16 +65,25 @@ export interface Options extends LinkOptions {
 }
 
 /**
- * The most bytes that were on their way at one time, of one direction of a connection.
+ * The most bytes that one direction of a connection took at one time: each of
+ * the three has its own time.
  *
  * @category models
  * @since 1.0.0
  */
 export interface Peak {
+  /** From 1, as connections are opened. */
   readonly connection: number
+  /** `host:port` of the end that writes. */
   readonly from: string
+  /** `host:port` of the end that reads. */
   readonly to: string
-  readonly bytes: number
+  /** Payload of writes at `from` that were not completed: what `maxQueuedBytes` limits. */
+  readonly queued: number
+  /** What the network had accepted and `to` had not pulled, frame headers and heads counted: what `capacity` limits. */
+  readonly underway: number
+  /** What had arrived at `to` and nobody had read, with what it takes to keep it: what `readBuffer` bounds. */
+  readonly unread: number
 }
 
 /**
@@ -110,7 +119,9 @@ export class SimulatedNetwork extends Context.Service<SimulatedNetwork, {
   readonly play: (schedule: FaultSchedule.FaultSchedule) => Effect.Effect<void>
   /** What has crossed. Empty where nothing is recorded. */
   readonly transcript: Effect.Effect<Transcript.Transcript>
+  /** The most that was held so far, two for each connection: that of the end that dialled first. */
   readonly peaks: Effect.Effect<ReadonlyArray<Peak>>
+  /** Who still listens, and which ends of connections are still held. */
   readonly residue: Effect.Effect<Residue>
   /** Drops every fault that has not happened and every signal on its way. */
   readonly shutdown: Effect.Effect<void>

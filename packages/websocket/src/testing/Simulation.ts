@@ -14,6 +14,7 @@ import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Scope from "effect/Scope"
+import type * as Semaphore from "effect/Semaphore"
 import * as FaultSchedule from "./FaultSchedule.ts"
 import * as SimulatedNetwork from "./SimulatedNetwork.ts"
 import * as Transcript from "./Transcript.ts"
@@ -51,7 +52,7 @@ export interface Report<A, E> extends VirtualTime.Outcome<A, E> {
   readonly seed: number | string
   readonly faults: FaultSchedule.FaultSchedule
   readonly transcript: Transcript.Transcript
-  /** The most bytes that each direction of each connection held. */
+  /** The most bytes that each direction of each connection took at one time. */
   readonly peaks: ReadonlyArray<SimulatedNetwork.Peak>
   /** Listeners and ends of connections that outlived the run. */
   readonly residue: SimulatedNetwork.Residue
@@ -322,3 +323,44 @@ export const everywhere = Effect.fnUntraced(function*<A, E, R>(
   }
   return runs
 })
+
+/**
+ * Permits were not given back.
+ *
+ * @category errors
+ * @since 1.0.0
+ */
+export class PermitsLeft extends Data.TaggedError("PermitsLeft")<{
+  readonly name: string
+  readonly permits: number
+  /** How many of them are not free. */
+  readonly taken: number
+}> {
+  override get message(): string {
+    return `${this.taken} of ${this.permits} permits of ${this.name} are not free`
+  }
+}
+
+/**
+ * Fails where not all permits of a semaphore are free, for the end of a scenario:
+ * a run cannot know the semaphores of an application, and one that is never asked
+ * for again is no deadlock.
+ *
+ * @category assertions
+ * @since 1.0.0
+ */
+export const allPermitsFree = (
+  semaphore: Semaphore.Semaphore,
+  { name, permits }: {
+    /** What to call it. */
+    readonly name: string
+    /** How many permits it has. */
+    readonly permits: number
+  }
+): Effect.Effect<void, PermitsLeft> =>
+  Effect.uninterruptible(Effect.gen(function*() {
+    let free = 0
+    while (free < permits && (yield* semaphore.takeIfAvailable(1))) free++
+    yield* semaphore.release(free)
+    if (free < permits) return yield* new PermitsLeft({ name, permits, taken: permits - free })
+  }))

@@ -98,6 +98,9 @@ interface Side {
   stalled: boolean
   /** Whether the application has let go of it. */
   released: boolean
+  /** The most that the WebSocket connection above has held. */
+  queued: number
+  unread: number
 }
 
 interface Connection {
@@ -178,11 +181,13 @@ export class Network {
   /** The most bytes that were held at one time, of each direction of each connection. */
   get peaks(): ReadonlyArray<SimulatedNetwork.Peak> {
     return this.connections.flatMap(({ client, index, server }) =>
-      [[client, server], [server, client]].map(([side, peer]) => ({
+      ([[client, server], [server, client]] as const).map(([side, peer]) => ({
         connection: index,
-        from: nameOf(side!),
-        to: nameOf(peer!),
-        bytes: side!.outgoing.line.peak
+        from: nameOf(side),
+        to: nameOf(peer),
+        queued: side.queued,
+        underway: side.outgoing.line.peak,
+        unread: peer.unread
       }))
     )
   }
@@ -348,7 +353,11 @@ export class Network {
       Pipe.leave(outgoing, Transport.locallyClosed())
       if (unread) this.sendReset(side, peer)
     }
-    return { ...Pipe.endpoint({ incoming, outgoing, destroy, close }), peerAddress: addressOf(peer) }
+    const onHeldUnsafe = ({ queued, unread }: Transport.Held) => {
+      side.queued = Math.max(side.queued, queued)
+      side.unread = Math.max(side.unread, unread)
+    }
+    return { ...Pipe.endpoint({ incoming, outgoing, destroy, close }), peerAddress: addressOf(peer), onHeldUnsafe }
   }
 
   // --- dialling and listening
@@ -536,7 +545,9 @@ const makeSide = (host: Host, port: number, link: Link, incoming: Pipe.Pipe, out
   faults: [],
   truncated: false,
   stalled: false,
-  released: false
+  released: false,
+  queued: 0,
+  unread: 0
 })
 
 const concerns = (

@@ -15,6 +15,7 @@ import * as Layer from "effect/Layer"
 import * as NetAddress from "effect/net/NetAddress"
 import type * as Scope from "effect/Scope"
 import * as Transport from "../Transport.ts"
+import * as WebSocketServer from "../WebSocketServer.ts"
 import * as Pipe from "./internal/pipe.ts"
 
 /**
@@ -192,3 +193,43 @@ export const layer = (
         )
     )
   )
+
+/**
+ * Provides a WebSocket server in memory and what clients reach it by, with every
+ * URL: in a test what `NodeWebSocketServer.layer` is in production.
+ *
+ * **Example** (Testing a handler)
+ *
+ * ```ts import.meta.vitest
+ * import * as MemoryTransport from "effect-websocket/testing/MemoryTransport"
+ * import * as WebSocketClient from "effect-websocket/WebSocketClient"
+ * import * as WebSocketServer from "effect-websocket/WebSocketServer"
+ * import { WebSocketStream } from "effect-websocket/WebSocketStream"
+ * import * as Effect from "effect/Effect"
+ * import * as Layer from "effect/Layer"
+ *
+ * const echo = Effect.gen(function*() {
+ *   const stream = yield* WebSocketStream
+ *   yield* stream.write(yield* stream.read)
+ * })
+ *
+ * const program = Effect.gen(function*() {
+ *   const stream = yield* WebSocketClient.connect({ url: "ws://localhost/" })
+ *   yield* stream.write("hello")
+ *   return yield* stream.read
+ * })
+ *
+ * const server = Layer.provideMerge(WebSocketServer.serve(echo), MemoryTransport.layerServer())
+ * await Effect.runPromise(program.pipe(Effect.scoped, Effect.provide(server))) // => "hello"
+ * ```
+ *
+ * @category layers
+ * @since 1.0.0
+ */
+export const layerServer = <R = never>(
+  options?: Options & WebSocketServer.AcceptOptions<R>
+): Layer.Layer<
+  WebSocketServer.WebSocketServer | Transport.Transport | Transport.TransportDialer | Transport.TransportServer,
+  never,
+  R
+> => Layer.provideMerge(WebSocketServer.layer(options), layer(options))

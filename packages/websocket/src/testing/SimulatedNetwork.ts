@@ -23,6 +23,7 @@ import * as Layer from "effect/Layer"
 import * as Random from "effect/Random"
 import type * as Scope from "effect/Scope"
 import * as Transport from "../Transport.ts"
+import * as WebSocketServer from "../WebSocketServer.ts"
 import type * as FaultSchedule from "./FaultSchedule.ts"
 import { addressOf, Network } from "./internal/network.ts"
 import * as Pipe from "./internal/pipe.ts"
@@ -199,8 +200,7 @@ export const make = Effect.fnUntraced(function*(options?: Options): Effect.fn.Re
  * })
  *
  * const server = WebSocketServer.serve(echo).pipe(
- *   Layer.provide(WebSocketServer.layer()),
- *   Layer.provide(SimulatedNetwork.layerListen("chat.example", 80))
+ *   Layer.provide(SimulatedNetwork.layerServer("chat.example", 80))
  * )
  *
  * const program = Effect.gen(function*() {
@@ -235,6 +235,20 @@ export const layerListen = (
   port: number
 ): Layer.Layer<Transport.TransportServer, Transport.TransportServerError, SimulatedNetwork> =>
   Layer.effect(Transport.TransportServer, Effect.flatMap(SimulatedNetwork, (network) => network.listen(host, port)))
+
+/**
+ * Layer of a WebSocket server that listens on a host of the network: in a test
+ * what `NodeWebSocketServer.layer` is in production.
+ *
+ * @category layers
+ * @since 1.0.0
+ */
+export const layerServer = <R = never>(
+  host: string,
+  port: number,
+  options?: WebSocketServer.AcceptOptions<R>
+): Layer.Layer<WebSocketServer.WebSocketServer, Transport.TransportServerError, SimulatedNetwork | R> =>
+  Layer.provide(WebSocketServer.layer(options), layerListen(host, port))
 
 /**
  * Layer of a dialer on a host of the network.

@@ -166,8 +166,7 @@ const failed = (report: Report<unknown, unknown>, runs: number) => new Simulatio
  * const silent = Effect.flatMap(WebSocketStream, (stream) => stream.closed)
  *
  * const server = WebSocketServer.serve(silent).pipe(
- *   Layer.provide(WebSocketServer.layer()),
- *   Layer.provide(SimulatedNetwork.layerListen("server", 80))
+ *   Layer.provide(SimulatedNetwork.layerServer("server", 80))
  * )
  *
  * const scenario = Effect.gen(function*() {

@@ -11,6 +11,9 @@
  *   handshake, its parent, to the end. It is the parent of what a server's handler
  *   does. It fails where the connection does, by a transport or by a rule; a close
  *   is no failure.
+ * - `WebSocketClient.close`, `WebSocketServer.close`: below the connection, from when
+ *   one of the ends begins to close, or is lost, until it is over. It fails as the
+ *   connection does.
  *
  * Attributes are those of OpenTelemetry's semantic conventions where there are
  * some: `server.address`, `server.port`, `url.scheme`, `url.path`, `url.query`,
@@ -18,8 +21,9 @@
  * `network.protocol.name`, `network.protocol.version` (of the HTTP of the
  * handshake), `http.request.method`, `http.response.status_code`,
  * `user_agent.original` (server), `error.type` (a reason's tag). And our own:
- * `websocket.subprotocol`, `websocket.extensions`, and at a connection's end
- * `websocket.close.code`, `websocket.close.initiator` and `websocket.close.clean`.
+ * `websocket.subprotocol`, `websocket.extensions`, and of connections and
+ * closes `websocket.close.code`, `websocket.close.initiator` and
+ * `websocket.close.clean`.
  *
  * Headers are never among them, but for the user agent, and no user or password of
  * a URL. A query is not told unless asked for, since it is where tokens are put. A
@@ -38,8 +42,8 @@ import * as Layer from "effect/Layer"
  */
 export interface Options {
   /**
-   * Whether a connection has a span that lives as long. Default true. Without it
-   * a handler's spans begin where its server does.
+   * Whether a connection has a span that lives as long, and its close one below.
+   * Default true. Without it a handler's spans begin where its server does.
    */
   readonly connections: boolean
   /** Whether a URL's query is told, in `url.query` and `url.full`, or `REDACTED` in its place. Default `"redacted"`. */

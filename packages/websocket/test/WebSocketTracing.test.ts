@@ -7,10 +7,12 @@ import { WebSocketStream } from "effect-websocket/WebSocketStream"
 import * as WebSocketTracing from "effect-websocket/WebSocketTracing"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import * as Option from "effect/Option"
 import * as References from "effect/References"
+import * as TestClock from "effect/testing/TestClock"
 import * as Tracer from "effect/Tracer"
 import * as Scripted from "./fixtures/scripted.ts"
 
@@ -38,6 +40,9 @@ const makeTracer = () => {
 const attributesOf = (span: Tracer.Span) => Object.fromEntries(span.attributes)
 
 const parentOf = (span: Tracer.Span) => Option.getOrUndefined(span.parent)
+
+const secondsOf = ({ status }: Tracer.Span) =>
+  status._tag === "Ended" ? Number(status.endTime - status.startTime) / 1e9 : undefined
 
 const exitOf = ({ status }: Tracer.Span) => status._tag === "Ended" ? status.exit : undefined
 
@@ -183,6 +188,7 @@ describe("spans", () => {
       const untold = WebSocketTracing.layer({ connections: false })
       yield* traced(Effect.provide(conversation(), Layer.provideMerge(serving(), untold)))
       assert.lengthOf([...named("WebSocketClient.connection"), ...named("WebSocketServer.connection")], 0)
+      assert.lengthOf([...named("WebSocketClient.close"), ...named("WebSocketServer.close")], 0)
       assert.lengthOf(named("WebSocketServer.accept"), 1)
     }))
 
@@ -192,6 +198,68 @@ describe("spans", () => {
       yield* traced(Effect.withTracerEnabled(Effect.provide(conversation(), serving()), false))
       assert.lengthOf(spans, 0)
     }))
+
+  describe.each(roles)("of a %s's close", (role) => {
+    const owner = role === "client" ? "WebSocketClient" : "WebSocketServer"
+
+    it.effect("begin with its own Close, and end with the connection", () =>
+      Effect.gen(function*() {
+        const { named, only, traced } = makeTracer()
+        const { peer, stream } = yield* traced(Scripted.connect(role))
+        yield* TestClock.adjust("1 minute")
+        assert.lengthOf(named(`${owner}.close`), 0)
+        const closing = yield* Effect.forkChild(stream.close({ code: 4000 }))
+        yield* settled
+        assert.strictEqual(only(`${owner}.close`).status._tag, "Started")
+        yield* TestClock.adjust("3 seconds")
+        yield* peer.send(close(4000))
+        yield* peer.end
+        yield* Fiber.join(closing)
+        const span = only(`${owner}.close`)
+        assert.strictEqual(parentOf(span), only(`${owner}.connection`))
+        assert.strictEqual(span.kind, role)
+        assert.deepStrictEqual(attributesOf(span), {
+          "websocket.close.code": 4000,
+          "websocket.close.initiator": "local",
+          "websocket.close.clean": true
+        })
+        assert.strictEqual(secondsOf(span), 3)
+        assert.strictEqual(secondsOf(only(`${owner}.connection`)), 63)
+        assert.isTrue(Exit.isSuccess(exitOf(span)!))
+      }))
+
+    it.effect("say that the peer began it, and wait for the end of its side", () =>
+      Effect.gen(function*() {
+        const { only, traced } = makeTracer()
+        const { peer, stream } = yield* traced(Scripted.connect(role, { config: { closeTimeout: "5 seconds" } }))
+        yield* peer.send(close(1001))
+        yield* settled
+        assert.strictEqual(only(`${owner}.close`).status._tag, "Started")
+        yield* TestClock.adjust("5 seconds")
+        yield* stream.closed
+        assert.deepInclude(attributesOf(only(`${owner}.close`)), {
+          "websocket.close.code": 1001,
+          "websocket.close.initiator": "peer"
+        })
+        assert.strictEqual(secondsOf(only(`${owner}.close`)), 5)
+      }))
+
+    it.effect("fail where the transport is lost, at once", () =>
+      Effect.gen(function*() {
+        const { only, traced } = makeTracer()
+        const { peer, stream } = yield* traced(Scripted.connect(role))
+        yield* peer.destroy
+        yield* stream.closed
+        const span = only(`${owner}.close`)
+        assert.deepInclude(attributesOf(span), {
+          "websocket.close.code": 1006,
+          "websocket.close.initiator": "transport"
+        })
+        assert.strictEqual(secondsOf(span), 0)
+        assert.isTrue(Exit.isFailure(exitOf(span)!))
+        assert.strictEqual(span.attributes.get("error.type"), "TransportFailed")
+      }))
+  })
 
   describe.each(roles)("of a %s's connection", (role) => {
     const name = role === "client" ? "WebSocketClient.connection" : "WebSocketServer.connection"

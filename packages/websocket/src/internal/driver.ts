@@ -187,6 +187,7 @@ export class Driver implements Receiver {
 
   onState(state: State): void {
     if (state !== "Open") this.writing?.onClosing()
+    if (state === "Closing") this.#span?.close()
     if (state !== "Closed") return
     this.#contexts?.stop()
     if (!this.#started) return
@@ -210,6 +211,7 @@ export class Driver implements Receiver {
       this.#started = true
       this.#span = span
       this.counts.onOpened()
+      if (this.state === "Closing") span?.close()
     }
     this.liveness.start()
     this.link.listen((chunk) => this.#receiveNow(chunk))

@@ -166,28 +166,44 @@ export const accepting = <A, E, R>(
     )
     : accept(context)
 
+const ownerOf = (role: Role): string => role === "client" ? "WebSocketClient" : "WebSocketServer"
+
 /**
- * A connection that somebody sees.
+ * A connection that somebody sees, and its close.
  *
  * @internal
  */
 export class ConnectionSpan {
   readonly span: Tracer.Span
-  readonly #clock: Clock.Clock
+  readonly #role: Role
+  readonly #context: Context.Context<never>
+  #close: Tracer.Span | undefined
 
-  constructor(span: Tracer.Span, context: Context.Context<never>) {
+  constructor(span: Tracer.Span, role: Role, context: Context.Context<never>) {
     this.span = span
-    this.#clock = Context.get(context, Clock.Clock)
+    this.#role = role
+    this.#context = context
+  }
+
+  /** One of the ends has begun to close. */
+  close(): void {
+    const close = Effect.makeSpan(`${ownerOf(this.#role)}.close`, { kind: this.#role, parent: this.span })
+    this.#close = Effect.runSyncWith(this.#context)(close)
   }
 
   end(status: WebSocketError.CloseStatus, failure: WebSocketError.ReadError | undefined): void {
-    annotateSpan(this.span, {
-      "websocket.close.code": status.code,
-      "websocket.close.initiator": status.initiator,
-      "websocket.close.clean": status.clean,
-      "error.type": failure?.reason._tag
-    })
-    this.span.end(this.#clock.currentTimeNanosUnsafe(), failure === undefined ? Exit.void : Exit.fail(failure))
+    const now = Context.get(this.#context, Clock.Clock).currentTimeNanosUnsafe()
+    const exit = failure === undefined ? Exit.void : Exit.fail(failure)
+    for (const span of [this.#close, this.span]) {
+      if (span === undefined) continue
+      annotateSpan(span, {
+        "websocket.close.code": status.code,
+        "websocket.close.initiator": status.initiator,
+        "websocket.close.clean": status.clean,
+        "error.type": failure?.reason._tag
+      })
+      span.end(now, exit)
+    }
   }
 }
 
@@ -205,11 +221,10 @@ export const connection = (
   if (!isTraced(context) || !Context.get(context, WebSocketTracing.WebSocketTracing).connections) return undefined
   const { target } = handshake.request
   const attributes = { "url.path": pathOf(target), ...agreementOf(handshake) }
-  const name = role === "client" ? "WebSocketClient.connection" : "WebSocketServer.connection"
-  return Effect.makeSpan(name, { kind: role }).pipe(
+  return Effect.makeSpan(`${ownerOf(role)}.connection`, { kind: role }).pipe(
     Effect.map((span) => {
       annotateSpan(span, attributes)
-      return new ConnectionSpan(span, context)
+      return new ConnectionSpan(span, role, context)
     }),
     Effect.provideContext(context)
   )

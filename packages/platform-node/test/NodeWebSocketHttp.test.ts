@@ -20,9 +20,12 @@ import * as HttpClient from "effect/http/HttpClient"
 import * as HttpMiddleware from "effect/http/HttpMiddleware"
 import * as HttpRouter from "effect/http/HttpRouter"
 import * as HttpServer from "effect/http/HttpServer"
+import type { HttpServerError } from "effect/http/HttpServerError"
 import * as HttpServerRequest from "effect/http/HttpServerRequest"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import * as Layer from "effect/Layer"
+import * as Logger from "effect/Logger"
+import * as LogLevel from "effect/LogLevel"
 import type * as NetAddress from "effect/net/NetAddress"
 import * as References from "effect/References"
 import * as Rpc from "effect/rpc/Rpc"
@@ -32,7 +35,7 @@ import * as RpcSerialization from "effect/rpc/RpcSerialization"
 import * as RpcServer from "effect/rpc/RpcServer"
 import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
-import type * as Socket from "effect/socket/Socket"
+import * as Socket from "effect/socket/Socket"
 import * as Stream from "effect/Stream"
 import * as Tracer from "effect/Tracer"
 import * as Http from "node:http"
@@ -646,4 +649,46 @@ describe("Effect's own HttpServerRequest.upgrade", () => {
       yield* Scope.close(scope, Exit.void)
       assert.deepInclude(yield* stream.closed, { code: 1001, initiator: "peer", clean: true })
     }).pipe(Effect.provideService(References.MinimumLogLevel, "None")))
+})
+
+describe("a peer's close on a route", () => {
+  const own = Effect.gen(function*() {
+    const socket = yield* (yield* HttpServerRequest.HttpServerRequest).upgrade
+    yield* Stream.runDrain(Socket.toStream(socket))
+    return HttpServerResponse.empty()
+  })
+  type Failing = HttpRouter.Request<"Error", HttpServerError> | HttpRouter.Request<"Error", Socket.SocketError>
+  const ways: Readonly<Record<string, Layer.Layer<never, never, HttpRouter.HttpRouter | Failing>>> = {
+    "HttpUpgrade.upgrade, whose handler fails with it": HttpRouter.add(
+      "GET",
+      "/",
+      HttpUpgrade.upgrade(Effect.flatMap(WebSocketStream, (stream) => Effect.forever(stream.read)))
+    ),
+    "Effect's HttpServerRequest.upgrade, whose route fails with it": HttpRouter.add("GET", "/", own),
+    "Effect's RPC server": RpcServer.layer(RpcGroup.make()).pipe(
+      Layer.provide(RpcServer.layerProtocolWebsocket({ path: "/" })),
+      Layer.provide(RpcSerialization.layerJson)
+    )
+  }
+
+  for (const [way, routes] of Object.entries(ways)) {
+    it.live(`is logged at info level at most: ${way}`, () => {
+      const levels: Array<LogLevel.LogLevel> = []
+      const logger = Logger.make(({ logLevel }) => levels.push(logLevel))
+      return Effect.gen(function*() {
+        const scope = yield* Scope.make()
+        const server = NodeWebSocketHttp.layerServer(() => Http.createServer(), quiet)
+        const layer = Layer.provideMerge(HttpRouter.serve(routes, { disableListenLog: true }), server)
+        const port = portOf(yield* Layer.buildWithScope(layer, scope))
+        const codes = [1000, 1001, 4001]
+        for (const code of codes) {
+          yield* Effect.scoped(Effect.flatMap(connect(port, "/"), (stream) => stream.close({ code })))
+        }
+        // When that is over all is logged that will be.
+        yield* Scope.close(scope, Exit.void)
+        assert.isAtLeast(levels.length, codes.length)
+        assert.isEmpty(levels.filter((level) => LogLevel.isGreaterThan(level, "Info")))
+      }).pipe(Effect.provide(Logger.layer([logger])), Effect.provideService(References.MinimumLogLevel, "All"))
+    })
+  }
 })

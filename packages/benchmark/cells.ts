@@ -197,6 +197,20 @@ const safety: Cell = {
   contenders: Contenders.safeties
 }
 
+const telemetry: ReadonlyArray<Cell> = [
+  {
+    ...echo(binary(125), 64, 32),
+    name: "cost of telemetry 125 B/64/32",
+    contenders: Contenders.telemetries("pull+writeAll")
+  },
+  {
+    ...echo(binary(125), 64, 1),
+    name: "cost of telemetry 125 B/64/1",
+    contenders: Contenders.telemetries("read+write")
+  },
+  { ...connects, name: "cost of telemetry, connects", contenders: Contenders.telemetries("read+write"), targets: [] }
+]
+
 const fragmenting: Cell = {
   ...echo(binary(2 ** 20), 64, 1),
   name: "cost of fragmenting 1 MiB/64/1",
@@ -215,5 +229,6 @@ export const cells: ReadonlyArray<Cell> = [
   ...memories,
   ...growth,
   safety,
+  ...telemetry,
   fragmenting
 ]

@@ -47,6 +47,13 @@ export const safeties = [
   contender("no fragments", "ours", { style: "read+write", config: { fragmentSize: 0 } })
 ]
 
+/** Our server as it is, with nothing counted, and with a tracer that makes every span and exports none. */
+export const telemetries = (style: "read+write" | "pull+writeAll"): ReadonlyArray<Contender> => [
+  contender("defaults", "ours", { style }),
+  contender("nothing counted", "ours", { style, telemetry: "uncounted" }),
+  contender("traced", "ours", { style, telemetry: "traced" })
+]
+
 /** Ours telling every connection, in two ways. */
 export const broadcasters = [
   contender("write to each", "ours", { style: "read+write" }),

@@ -55,6 +55,9 @@ export const verdictsOf = (measured: Measured, all: ReadonlyArray<Measured>): Re
 /** Whether it is one of the cells that differ in their connections alone. */
 export const isGrowth = ({ cell }: Measured): boolean => cell.name.startsWith("growth")
 
+/** Whether it is one of the cells in which this library takes part with and without something. */
+export const isCost = ({ cell }: Measured): boolean => cell.name.startsWith("cost")
+
 /** How many targets were met. */
 export const summaryOf = (all: ReadonlyArray<Measured>): string => {
   const verdicts = all.flatMap((measured) => verdictsOf(measured, all))

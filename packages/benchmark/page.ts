@@ -2,7 +2,7 @@
  * The page docs/benchmark.md and its plots, made of a run.
  */
 import * as Effect from "effect/Effect"
-import { isGrowth, type Measured, summaryOf } from "./judge.ts"
+import { isCost, isGrowth, type Measured, summaryOf } from "./judge.ts"
 import * as Plots from "./plots.ts"
 import { type Run, write } from "./results.ts"
 import { rowsOf } from "./table.ts"
@@ -48,8 +48,7 @@ const conditions = ({ command, date, machine, minutes, nodeFlags, versions }: Ru
     }; Node with \`${nodeFlags.join(" ")}\`.`
   ].join(" ")
 
-const isLoad = (measured: Measured) =>
-  !isGrowth(measured) && measured.cell.kind === "load" && !measured.cell.name.startsWith("cost")
+const isLoad = (measured: Measured) => !isGrowth(measured) && !isCost(measured) && measured.cell.kind === "load"
 
 /** Writes the page and the plots. */
 export const publish = Effect.fnUntraced(function*(run: Run) {
@@ -58,7 +57,8 @@ export const publish = Effect.fnUntraced(function*(run: Run) {
     isLoad(measured) && measured.rows.some(({ contender }) => contender === "raw")
   )
   const others = all.filter((measured) =>
-    !echoes.includes(measured) && (isLoad(measured) || ["client", "connects"].includes(measured.cell.kind))
+    !echoes.includes(measured) && !isCost(measured) &&
+    (isLoad(measured) || ["client", "connects"].includes(measured.cell.kind))
   )
   const plots = {
     echo: yield* Effect.promise(() => Plots.bars("Echo: messages for a second of the processor", echoes)),

@@ -16,6 +16,8 @@ export interface Setting {
   readonly tls?: { readonly cert: string; readonly key: string }
   /** Of both sides, with level 6, memLevel 8 and windows of 15 bits; `releaseAfter`, in seconds, is ours alone. */
   readonly deflate?: { readonly takeover: boolean; readonly threshold: number; readonly releaseAfter?: number }
+  /** Ours without what it counts, or with a tracer. Default: counted, and traced by nobody. */
+  readonly telemetry?: "uncounted" | "traced"
   /** Fields of our configuration. */
   readonly config?: { readonly keepAlive?: "off"; readonly idleTimeout?: "infinity"; readonly fragmentSize?: number }
 }

@@ -2,7 +2,7 @@
  * The figures as tables of text.
  */
 import type { Cell } from "./cells.ts"
-import { isGrowth, isLimited, type Measured, ratioOf, type Verdict, verdictsOf } from "./judge.ts"
+import { isCost, isGrowth, isLimited, type Measured, ratioOf, type Verdict, verdictsOf } from "./judge.ts"
 import type { Row, Spread } from "./statistics.ts"
 
 /** A number in three digits, thousands as k. */
@@ -26,6 +26,9 @@ const times = (to: string) => (row: Row, measured: Measured) => {
   const ratio = ratioOf(measured, row.contender, to)
   return ratio === undefined ? "" : `${show(ratio)}x`
 }
+
+const nanoseconds = ({ figures: { rate } }: Row) =>
+  rate === undefined ? "" : withSpread({ median: 1e9 / rate.median, min: 1e9 / rate.max, max: 1e9 / rate.min })
 
 const latency = ({ figures }: Row) =>
   !figures["p50"]?.median ? "" : ["p50", "p90", "p99"].map((name) => show(figures[name]!.median)).join(" / ")
@@ -71,7 +74,8 @@ const showVerdict = ({ met, reached, target: { figure, least, most, to } }: Verd
 export const rowsOf = (measured: Measured, all: ReadonlyArray<Measured>): ReadonlyArray<ReadonlyArray<string>> => {
   const verdicts = verdictsOf(measured, all)
   const resident: ReadonlyArray<Column> = isGrowth(measured) ? [["resident, MiB", median("resident")]] : []
-  const shown = [...columns[measured.cell.kind], ...resident]
+  const cost: ReadonlyArray<Column> = isCost(measured) ? [["CPU ns each", nanoseconds]] : []
+  const shown = [...columns[measured.cell.kind], ...cost, ...resident]
   const judged = (contender: string) =>
     verdicts.filter(({ target }) => target.contender === contender).map(showVerdict).join("; ")
   return [

@@ -3,13 +3,16 @@
  */
 import * as NodeDeflate from "@effect-websocket/platform-node/NodeDeflate"
 import * as NodeWebSocketServer from "@effect-websocket/platform-node/NodeWebSocketServer"
+import { Flow } from "@effect-websocket/protocol/Traffic"
 import * as PreparedMessage from "effect-websocket/PreparedMessage"
+import * as WebSocketMetrics from "effect-websocket/WebSocketMetrics"
 import * as WebSocketServer from "effect-websocket/WebSocketServer"
 import { WebSocketStream } from "effect-websocket/WebSocketStream"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as PubSub from "effect/PubSub"
+import * as Tracer from "effect/Tracer"
 import { maxMessageSize, type Style } from "../setting.ts"
 import { ready, setting } from "./child.ts"
 
@@ -51,7 +54,20 @@ const tellAll = Effect.fnUntraced(function*(stream: Connection) {
   )
 })
 
-const { config, deflate, style = "read+write", task, tls } = setting
+const ignore = () => {}
+
+/** The same code with the counting taken out. */
+const countNothing = (): void => {
+  Object.assign(Flow.prototype, { whole: ignore, frame: ignore, part: ignore, recall: ignore })
+  for (const metric of [WebSocketMetrics.writeWait, WebSocketMetrics.pingRoundTrip]) {
+    Object.assign(metric, { updateUnsafe: ignore })
+  }
+}
+
+const tracer = Layer.succeed(Tracer.Tracer, Tracer.make({ span: (options) => new Tracer.NativeSpan(options) }))
+
+const { config, deflate, style = "read+write", task, telemetry, tls } = setting
+if (telemetry === "uncounted") countNothing()
 const tell = style === "read+write" ? tellEach : tellAll
 const handler = Effect.flatMap(WebSocketStream, task === "echo" ? echo[style] : tell)
 
@@ -83,7 +99,8 @@ Effect.runFork(
   Layer.launch(
     Layer.mergeAll(WebSocketServer.serve(handler), announce).pipe(
       Layer.provide(server),
-      Layer.provide(NodeDeflate.layer)
+      Layer.provide(NodeDeflate.layer),
+      Layer.provide(telemetry === "traced" ? tracer : Layer.empty)
     )
   )
 )

@@ -62,7 +62,16 @@ const begin = Effect.fnUntraced(function*(
   })
   const scope = yield* Scope.fork(yield* Effect.scope)
   let token = 0
-  const connect = WebSocketClient.dial(Effect.sync(() => ({ url: `ws://h/${++token}`, config })))
+  const connect = WebSocketClient.dial(Effect.sync(() => {
+    token++
+    return {
+      url: `ws://h/${token}`,
+      headers: { Authorization: `Bearer ${token}` },
+      cookies: { session: `${token}` },
+      subprotocols: [`v${token}`],
+      config
+    }
+  }))
   const socket = yield* ReconnectingWebSocket.make(
     { connect, schedule: second, ...options } as ReconnectingWebSocket.Options<
       WebSocketError.HandshakeError,
@@ -146,12 +155,19 @@ describe("a connection that ends is followed by another", () => {
       assert.deepInclude(late, { _tag: "Some" })
     }))
 
-  it.effect("with options that are evaluated for each attempt", () =>
+  it.effect("with URL, headers, cookies and subprotocols that are evaluated for each attempt", () =>
     Effect.gen(function*() {
       const { requests } = yield* begin(["cut", says([], 1001)])
       yield* TestClock.adjust("2 seconds")
       yield* settled
-      assert.deepStrictEqual(requests.map(({ url }) => url), ["ws://h/1", "ws://h/2", "ws://h/3"])
+      const lines = (n: number) => [
+        `GET /${n} HTTP/1.1`,
+        "Host: h",
+        `Sec-WebSocket-Protocol: v${n}`,
+        `Authorization: Bearer ${n}`,
+        `Cookie: session=${n}`
+      ]
+      assert.deepStrictEqual(requests, [1, 2, 3].map((n) => ({ url: `ws://h/${n}`, lines: lines(n) })))
     }))
 
   it.effect("until it ends for good: then all fails with the last failure, and the states end", () =>

@@ -92,6 +92,40 @@ describe("SimulatedNetwork", () => {
         assert.strictEqual(text, "abcdefghijklmnopqrstuvwxyz")
       }))
 
+    it.effect("each direction has its own bandwidth, which the bytes of one connection share", () =>
+      Effect.gen(function*() {
+        const { client, server } = yield* connect({ links: [{ from: "client", to: "server", bandwidth: 100 }] })
+        yield* client.writer.write("abcde")
+        yield* client.writer.write("fgh")
+        assert.strictEqual(yield* pulled(server, 49), "waits")
+        assert.strictEqual(yield* pulled(server, 1), "abcde")
+        assert.strictEqual(yield* pulled(server, 29), "waits")
+        assert.strictEqual(yield* pulled(server, 1), "fgh")
+        yield* server.writer.write("x".repeat(1000))
+        assert.strictEqual(yield* pulled(client, 0), "x".repeat(1000))
+      }))
+
+    it.effect("each direction has its own room: a write of it completes, a byte more waits", () =>
+      Effect.gen(function*() {
+        const { client, server } = yield* connect({ links: [{ from: "client", to: "server", capacity: 5 }] })
+        yield* client.writer.write("abcde")
+        const more = yield* Effect.forkChild(client.writer.write("f"))
+        yield* TestClock.adjust("1 minute")
+        assert.isUndefined(more.pollUnsafe())
+        assert.strictEqual(yield* pulled(server, 0), "abcde")
+        yield* Fiber.join(more)
+        yield* server.writer.write("x".repeat(1000))
+      }))
+
+    it.effect("chunks are as large as the range says, at either end of it", () =>
+      Effect.gen(function*() {
+        const { client, server } = yield* connect({ chunkSize: [3, 5] })
+        yield* client.writer.write("x".repeat(3000))
+        const sizes = (yield* server.pull).map(({ length }) => length)
+        sizes.pop() // what was left
+        assert.sameMembers(Array.from(new Set(sizes)), [3, 4, 5])
+      }))
+
     it.effect("what arrives between two readings of the clock is pulled, whatever the fraction of a millisecond", () =>
       Effect.gen(function*() {
         for (let millis = 1; millis < 200; millis++) {
@@ -197,6 +231,44 @@ describe("SimulatedNetwork", () => {
         assert.isUndefined(fiber.pollUnsafe())
         yield* TestClock.adjust(1)
         assert.isDefined(fiber.pollUnsafe())
+      }))
+
+    it.effect("a slow link takes so much longer, one way and for a while", () =>
+      Effect.gen(function*() {
+        const { client, network, server } = yield* connect({ latency: 10 })
+        yield* network.apply({ _tag: "Slow", at: 0, from: "client", to: "server", for: 100, by: 50 })
+        yield* client.writer.write("late")
+        yield* server.writer.write("soon")
+        assert.strictEqual(yield* pulled(client, 10), "soon")
+        assert.strictEqual(yield* pulled(server, 49), "waits")
+        assert.strictEqual(yield* pulled(server, 1), "late")
+        yield* TestClock.adjust(40)
+        yield* client.writer.write("in time")
+        assert.strictEqual(yield* pulled(server, 10), "in time")
+      }))
+
+    it.effect("a host refuses for a while, and what is open stays so", () =>
+      Effect.gen(function*() {
+        const { client, network, server } = yield* connect()
+        const dial = openEnd(network.dialer("client").dial(url))
+        yield* network.apply({ _tag: "Refuse", at: 0, host: "server", for: 100 })
+        assert.strictEqual((yield* Effect.flip(dial)).reason._tag, "SocketOpenError")
+        yield* client.writer.write("still here")
+        assert.strictEqual(yield* pulled(server, 99), "still here")
+        yield* Effect.flip(dial)
+        yield* TestClock.adjust(1)
+        yield* dial
+      }))
+
+    it.effect("a server that starts again is reached by who dials then, and by nobody before", () =>
+      Effect.gen(function*() {
+        const network = yield* SimulatedNetwork.make()
+        const dial = Effect.scoped(openEnd(network.dialer("client").dial(url)))
+        for (let start = 0; start < 3; start++) {
+          assert.strictEqual((yield* Effect.flip(dial)).reason._tag, "SocketOpenError")
+          yield* Effect.scoped(Effect.andThen(network.listen("server", 80), dial))
+        }
+        assert.deepStrictEqual(yield* network.residue, { listeners: [], ends: [] })
       }))
 
     it.effect("a reset fails both ends", () =>

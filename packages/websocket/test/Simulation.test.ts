@@ -246,6 +246,28 @@ describe("Simulation", () => {
         }), 60_000)
     }
 
+    it.effect("an assertion of the kit that does not hold is found, and other errors where they are told apart", () =>
+      Effect.gen(function*() {
+        // Who is not told of a loss that is none of the network's.
+        const careless = Effect.gen(function*() {
+          const ledger = Ledger.makeUnsafe()
+          const channel = ledger.channel("client and back")
+          const stream = yield* WebSocketClient.dial({ url: "ws://server/" })
+          yield* channel.write("hi", stream.write("hi"))
+          yield* Effect.exit(Effect.flatMap(stream.read, (message) => channel.read(String(message))))
+          yield* Effect.exit(stream.close())
+          yield* ledger.check
+        }).pipe(Effect.scoped, Effect.provide(layers))
+        const everywhere = { at: "frame", how: ["reset"], promises: false } as const
+        const { report } = yield* flip(Simulation.everywhere({ ...everywhere, scenario: careless }))
+        assert.include(FaultSchedule.source(report.faults), "Truncate")
+        assert.isTrue(Exit.isFailure(report.exit))
+        const anything = { ...everywhere, scenario: careless, mayFail: () => true }
+        assert.isAbove(yield* Simulation.everywhere(anything), 4)
+        const nothing = { ...everywhere, scenario: Effect.asVoid(talk), mayFail: () => false }
+        assert.include((yield* flip(Simulation.everywhere(nothing))).message, "ReadError")
+      }))
+
     it.effect("the scenario is interrupted at each of its steps", () =>
       Effect.gen(function*() {
         assert.isTrue((yield* Simulation.everywhere({ scenario: talk, at: "step" })) > 10)

@@ -47,7 +47,7 @@ export interface Channel {
   readonly read: (message: string) => Effect.Effect<void, LedgerBroken>
   /** Notes that the writer was told that what it wrote may be lost. */
   readonly report: Effect.Effect<void>
-  /** Bytes, in UTF-16 units, of messages accepted and not yet read. */
+  /** UTF-16 units of messages accepted and not yet read. */
   readonly underway: () => number
 }
 

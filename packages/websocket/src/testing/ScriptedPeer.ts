@@ -66,17 +66,19 @@ export class Unexpected extends Data.TaggedError("Unexpected")<{
  */
 export interface ScriptedPeer {
   readonly role: Role
+  /** Its side of the transport, for writes that may wait or fail. */
   readonly writer: Transport.Writer
+  /** What it is sent, as bytes: before `read`, which takes them all from then on. */
   readonly pull: Transport.Endpoint["pull"]
   /** Every line so far. */
   readonly seen: ReadonlyArray<string>
   /** Sends frames, or bytes as they are, in one write. Dies where the connection has ended. */
   readonly send: (...frames: ReadonlyArray<Frame | Uint8Array>) => Effect.Effect<void>
-  /** Ends this side of the transport. */
+  /** Ends this side of the transport (half-close), and goes on to read. */
   readonly end: Effect.Effect<void>
   /** Closes its end: what was sent arrives, and nothing more is read. */
   readonly leave: Effect.Effect<void>
-  /** Ends both sides at once. */
+  /** Ends both sides at once, as a reset does. */
   readonly destroy: Effect.Effect<void>
   /** The next line, waiting for it. */
   readonly next: Effect.Effect<string>

@@ -16,6 +16,8 @@ import * as Exit from "effect/Exit"
 import type * as Scope from "effect/Scope"
 import type * as Semaphore from "effect/Semaphore"
 import * as FaultSchedule from "./FaultSchedule.ts"
+import { LedgerBroken } from "./Ledger.ts"
+import { Unexpected } from "./ScriptedPeer.ts"
 import * as SimulatedNetwork from "./SimulatedNetwork.ts"
 import * as Transcript from "./Transcript.ts"
 import * as VirtualTime from "./VirtualTime.ts"
@@ -275,16 +277,23 @@ export interface EverywhereOptions<A, E, R> extends Omit<Options<A, E, R>, "faul
   readonly at: "operation" | "frame" | "byte" | "step"
   /** How connections fail. Default: end, reset and stall in turn. Without meaning for steps. */
   readonly how?: ReadonlyArray<"end" | "reset" | "stall"> | undefined
+  /**
+   * Whether a run with a failure may fail with this error. Default: with each but
+   * those of the kit's own assertions, `LedgerBroken`, `PermitsLeft` and `Unexpected`.
+   */
+  readonly mayFail?: ((error: E) => boolean) | undefined
 }
 
+const isNoAssertion = (error: unknown): boolean =>
+  !(error instanceof LedgerBroken || error instanceof PermitsLeft || error instanceof Unexpected)
+
 /** Whether a run in which something was broken on purpose ended as it may: with success, a typed failure, or interrupted. */
-const isOrderly = (report: Report<unknown, unknown>, at: string): boolean => {
-  if (Exit.isSuccess(report.exit)) return leftOf(report) === undefined
-  const stuck = ["Deadlock", "TimeLimit", "StepLimit"].includes(kindOf(report.exit.cause))
-  const typed = report.exit.cause.reasons.every((reason) =>
-    at === "step" ? Cause.isInterruptReason(reason) : Cause.isFailReason(reason)
-  )
-  return !stuck && typed && leftOf(report) === undefined
+const isOrderly = <A, E>(report: Report<A, E>, at: string, mayFail: (error: E) => boolean): boolean => {
+  if (leftOf(report) !== undefined) return false
+  return Exit.isSuccess(report.exit) || report.exit.cause.reasons.every((reason) => {
+    if (at === "step") return Cause.isInterruptReason(reason)
+    return Cause.isFailReason(reason) && !VirtualTime.isStuck(reason.error) && mayFail(reason.error)
+  })
 }
 
 /**
@@ -294,8 +303,8 @@ const isOrderly = (report: Report<unknown, unknown>, at: string): boolean => {
  * **Details**
  *
  * The run without faults must succeed. One with a failure may fail, but with a
- * typed error, or by the interruption of a step; it may not be stuck, and nothing
- * may be left behind.
+ * typed error that `mayFail` allows, or by the interruption of a step. It may not
+ * die, as a broken `assert` does, or be stuck, and nothing may be left behind.
  *
  * @category running
  * @since 1.0.0
@@ -303,7 +312,7 @@ const isOrderly = (report: Report<unknown, unknown>, at: string): boolean => {
 export const everywhere = Effect.fnUntraced(function*<A, E, R>(
   options: EverywhereOptions<A, E, R>
 ): Effect.fn.Return<number, SimulationFailed, Exclude<R, Provided>> {
-  const { at, how = ["end", "reset", "stall"] } = options
+  const { at, how = ["end", "reset", "stall"], mayFail = isNoAssertion } = options
   const clean = yield* observe(options)
   if (problemOf(clean) !== undefined) return yield* failed(clean, 1)
   let runs = 1
@@ -318,7 +327,7 @@ export const everywhere = Effect.fnUntraced(function*<A, E, R>(
   for (const plan of broken) {
     const report = yield* observe(plan)
     runs++
-    if (!isOrderly(report, at)) return yield* failed(report, runs)
+    if (!isOrderly(report, at, mayFail)) return yield* failed(report, runs)
   }
   return runs
 })

@@ -4,7 +4,8 @@
  *
  * Every fiber of the run is scheduled here, on one queue, so that the run is the
  * same each time, and so that it is known when all wait. With `interleave` the
- * seed decides who runs next, which finds what depends on the order. `Random` and the masking keys come from the seed as well.
+ * seed decides who runs next, which finds what depends on the order. `Random` and
+ * the masking keys come from the seed as well.
  *
  * @since 1.0.0
  */
@@ -105,6 +106,15 @@ export class StepLimit extends Data.TaggedError("StepLimit")<{
  * @since 1.0.0
  */
 export type Stuck = Deadlock | TimeLimit | StepLimit
+
+/**
+ * Whether a run was given up with this error.
+ *
+ * @category guards
+ * @since 1.0.0
+ */
+export const isStuck = (u: unknown): u is Stuck =>
+  u instanceof Deadlock || u instanceof TimeLimit || u instanceof StepLimit
 
 /**
  * How a run ended.

@@ -15,12 +15,14 @@
  * @since 1.0.0
  */
 import * as Cause from "effect/Cause"
+import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
+import * as Pull from "effect/Pull"
 import * as Result from "effect/Result"
 import * as RpcClient from "effect/rpc/RpcClient"
 import { RpcClientDefect, RpcClientError } from "effect/rpc/RpcClientError"
@@ -43,6 +45,8 @@ import type { WebSocketStream } from "./WebSocketStream.ts"
 export interface Options {
   /** When to connect again. Default: after 500 ms, then 1.5 times as long, up to 5 seconds; for ever. */
   readonly retryPolicy?: Schedule.Schedule<unknown, Socket.SocketError> | undefined
+  /** A connection open for as long makes `retryPolicy` begin anew. Default: 30 seconds. */
+  readonly resetAfter?: Duration.Input | undefined
   /** Keeps requests waiting while connecting fails, instead of failing them. Default false. */
   readonly retryTransientErrors?: boolean | undefined
   /** Runs for each failure to connect that is kept from requests. */
@@ -74,13 +78,15 @@ class Session {
   readonly #clients = new Map<Id, number>()
   /** Chunks whose consumers are not ready for them, one a request. */
   readonly #deliveries = new Map<Id, Fiber.Fiber<void>>()
-  readonly #write: Write
+  readonly #respond: Write
   readonly #clientIds: ReadonlySet<number>
   readonly #context: Context.Context<never>
   #error: RpcClientError | undefined
+  /** Milliseconds that the last attempt's connection was open. */
+  lasted = 0
 
   constructor(write: Write, clientIds: ReadonlySet<number>, context: Context.Context<never>) {
-    this.#write = write
+    this.#respond = write
     this.#clientIds = clientIds
     this.#context = context
   }
@@ -88,15 +94,29 @@ class Session {
   send(clientId: number, request: FromClientEncoded): Effect.Effect<void, RpcClientError> {
     return Effect.suspend(() => {
       if (this.#error !== undefined) return Effect.fail(this.#error)
-      if (request._tag === "Interrupt") this.#clients.delete(request.requestId)
-      if (request._tag !== "Request") return this.#send(request)
+      if (request._tag === "Interrupt") return this.#interrupt(request)
+      if (request._tag !== "Request") return this.#follow(request)
       this.#clients.set(request.id, clientId)
-      return Effect.onError(this.#send(request), () => Effect.sync(() => this.#clients.delete(request.id)))
+      const sent = this.#connections.use((target) => this.#write(target, request))
+      return Effect.onError(sent, () => Effect.sync(() => this.#clients.delete(request.id)))
     })
   }
 
-  #send(request: FromClientEncoded): Effect.Effect<void, RpcClientError> {
-    return this.#connections.use(({ parser, writer }) => {
+  // Goes out behind all that the connection is busy with, also when who interrupts waits no longer: Effect's RPC waits
+  // for a second. Without it a handler runs on, for as long as the connection is open.
+  #interrupt(request: Extract<FromClientEncoded, { readonly _tag: "Interrupt" }>): Effect.Effect<void, RpcClientError> {
+    this.#clients.delete(request.requestId)
+    return Effect.flatMap(Effect.forkDetach(this.#follow(request), { startImmediately: true }), Fiber.join)
+  }
+
+  /** Sends what concerns a request, for which a connection that has ended does not have to be followed by another. */
+  #follow(request: FromClientEncoded): Effect.Effect<void, RpcClientError> {
+    const { current } = this.#connections
+    return current === undefined ? Effect.void : this.#write(current, request)
+  }
+
+  #write({ parser, writer }: Target, request: FromClientEncoded): Effect.Effect<void, RpcClientError> {
+    return Effect.suspend(() => {
       const encoded = parser.encode(request)
       if (encoded === undefined) return Effect.void
       return Effect.mapError(writer.write(encoded), ({ reason }) => new RpcClientError({ reason }))
@@ -111,6 +131,7 @@ class Session {
     onConnect: Effect.Effect<void>
   ): Effect.fn.Return<never, Socket.SocketError, Scope.Scope> {
     const { pull } = yield* Sockets.makeReader(stream)
+    yield* this.#timed()
     yield* this.#connections.open({ parser, writer: new Sockets.SocketWriter(stream) })
     this.#error = undefined
     yield* onConnect
@@ -118,6 +139,14 @@ class Session {
       for (const message of yield* pull) yield* this.#receive(parser, message)
     }
   })
+
+  #timed(): Effect.Effect<void, never, Scope.Scope> {
+    const lasted = (since: number) =>
+      Effect.map(Clock.currentTimeMillis, (now) => {
+        this.lasted = now - since
+      })
+    return Effect.asVoid(Effect.acquireRelease(Clock.currentTimeMillis, lasted))
+  }
 
   #receive(parser: RpcSerialization.Parser, message: Uint8Array | string): Effect.Effect<void> {
     return Effect.catchDefect(
@@ -134,7 +163,7 @@ class Session {
     const id = idOf(response)
     const clientId = id === undefined ? undefined : this.#clients.get(id)
     if (id === undefined || clientId === undefined) return this.#toAll(response)
-    const write = this.#write(clientId, response)
+    const write = this.#respond(clientId, response)
     const before = this.#deliveries.get(id)
     if (response._tag === "Chunk") {
       const deliver = Effect.sync(() => this.#fork(id, write))
@@ -155,7 +184,7 @@ class Session {
   }
 
   #toAll(response: FromServerEncoded): Effect.Effect<void> {
-    const deliver = Effect.forEach(Array.from(this.#clientIds), (clientId) => this.#write(clientId, response), {
+    const deliver = Effect.forEach(Array.from(this.#clientIds), (clientId) => this.#respond(clientId, response), {
       discard: true
     })
     if (response._tag !== "Defect" && response._tag !== "ClientProtocolError") return deliver
@@ -191,21 +220,29 @@ const onTransientError = (error: RpcClientError, options: Options): Effect.Effec
     message: "RpcClient onTransientError hook failed"
   })
 
-const reconnecting = (
+/** Connects until the policy ends. */
+const reconnecting = Effect.fnUntraced(function*(
   session: Session,
   connection: Effect.Effect<never, Socket.SocketError>,
   options: Options
-): Effect.Effect<void> =>
-  connection.pipe(
-    Effect.tapCause((cause) => {
-      const error = errorOf(cause)
-      return isTransient(error, options) ? onTransientError(error, options) : session.fail(error)
-    }),
-    Effect.retryOrElse(
-      options.retryPolicy ?? defaultRetryPolicy,
-      ({ reason }) => session.fail(new RpcClientError({ reason }))
-    )
-  )
+) {
+  const { resetAfter = "30 seconds", retryPolicy = defaultRetryPolicy } = options
+  const attempt = Effect.suspend(() => {
+    session.lasted = 0
+    return connection
+  })
+  const ended = Effect.tapCause(attempt, (cause) => {
+    const error = errorOf(cause)
+    return isTransient(error, options) ? onTransientError(error, options) : session.fail(error)
+  })
+  let step = yield* Schedule.toStepWithSleep(retryPolicy)
+  while (true) {
+    const failure = yield* Effect.flip(ended)
+    if (session.lasted >= Duration.toMillis(resetAfter)) step = yield* Schedule.toStepWithSleep(retryPolicy)
+    const goesOn = yield* Pull.catchDone(Effect.as(step(failure), true), () => Effect.succeed(false))
+    if (!goesOn) return yield* session.fail(new RpcClientError({ reason: failure.reason }))
+  }
+})
 
 /**
  * Makes the client's protocol over the connections that `connect` opens, one at

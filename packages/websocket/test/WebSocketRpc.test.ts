@@ -188,6 +188,26 @@ for (const kind of ["ours", "Effect's"] as const) {
 }
 
 describe("our RPC client and a peer of its own", () => {
+  it.effect("an interruption is told to the server however long the connection is busy with something else", () =>
+    Effect.gen(function*() {
+      const { client, streams } = yield* calling()
+      const stream = yield* Queue.take(streams)
+      const call = yield* fork(client.Hang())
+      yield* settle
+      yield* fork(client.Upload({ text: rpc.bulk }))
+      yield* settle
+      const interrupting = yield* fork(Fiber.interrupt(call))
+      yield* TestClock.adjust("2 seconds")
+      yield* Fiber.join(interrupting)
+      const tags: Array<string> = []
+      yield* fork(
+        Effect.forever(Effect.map(stream.read, (message) => tags.push(JSON.parse(String(message))._tag)))
+      )
+      yield* settle
+      yield* settle
+      assert.deepStrictEqual(tags, ["Request", "Request", "Interrupt"])
+    }))
+
   it.effect("300 x 1 MiB to a server that never reads: the caller is suspended and memory bounded", () =>
     Effect.gen(function*() {
       const { client, streams } = yield* calling()
@@ -205,6 +225,21 @@ describe("our RPC client and a peer of its own", () => {
       yield* TestClock.adjust("1 second")
       assert.isDefined(uploading.pollUnsafe())
       yield* TestClock.adjust("30 seconds")
+    }))
+
+  it.effect("an interruption never overtakes the request that it interrupts", () =>
+    Effect.gen(function*() {
+      // The request is more than one frame, its interruption is one.
+      const { client, streams } = yield* calling({ fragmentSize: 150 })
+      const stream = yield* Queue.take(streams)
+      const call = yield* fork(Stream.runDrain(client.Count({ to: 3 }, { headers: { padding: "x".repeat(100) } })))
+      yield* fork(Fiber.interrupt(call))
+      const tags: Array<string> = []
+      yield* fork(
+        Effect.forever(Effect.map(stream.read, (message) => tags.push(JSON.parse(String(message))._tag)))
+      )
+      yield* settle
+      assert.deepStrictEqual(tags, ["Request", "Interrupt"])
     }))
 
   it.effect("a request that is cut off by a close fails with its code and reason", () =>
@@ -288,6 +323,21 @@ describe("our RPC client and a peer of its own", () => {
       assert.strictEqual(yield* client.Double({ value: 4 }), 8)
       assert.deepStrictEqual(told, ["SocketOpenError", "SocketOpenError", "SocketOpenError"])
     }))
+
+  for (const [open, retries] of [[29_999, 3], [30_000, 4]] as const) {
+    it.effect(`a policy of 3 retries allows ${retries} where each connection was open for ${open} ms`, () =>
+      Effect.gen(function*() {
+        const { streams } = yield* calling({ keepAlive: "off" })
+        for (let retry = 0; retry < 4; retry++) {
+          const stream = yield* Queue.take(streams)
+          yield* settle
+          yield* TestClock.adjust(open)
+          yield* stream.close({ code: 4000 })
+          yield* settle
+        }
+        assert.strictEqual(yield* Queue.size(streams), retries - 3)
+      }))
+  }
 
   it.effect("what is no RPC message fails the calls in progress, and the connection goes on", () =>
     Effect.gen(function*() {

@@ -21,6 +21,11 @@ export class Connections<Target> {
     return Effect.suspend(() => this.#current === undefined ? this.#opened.whenOpen(this.use(f)) : f(this.#current))
   }
 
+  /** What belongs to the connection that is open now. */
+  get current(): Target | undefined {
+    return this.#current
+  }
+
   /** Makes it the one in use, until the scope closes or another is opened. */
   open(target: Target): Effect.Effect<void, never, Scope.Scope> {
     const open = Effect.sync(() => {

@@ -118,7 +118,8 @@ const maxSize = (payload: Payload): number => typeof payload === "string" ? payl
  *
  * A message in several frames that is interrupted between them would leave a
  * connection on which nothing can follow. So once it is its turn, it goes on
- * without the fiber that wrote it; of those there is one at a time.
+ * without the fiber that wrote it; of those there is one at a time. What is
+ * written after such a fiber was interrupted stays behind its message.
  *
  * @internal
  */
@@ -127,6 +128,8 @@ export class SocketWriter {
   readonly #turn = Semaphore.makeUnsafe(1)
   /** Most bytes of a message that is one frame for certain. */
   readonly #frameSize: number
+  /** Writes a message whose own fiber was interrupted. */
+  #abandoned: Fiber.Fiber<void, Socket.SocketError> | undefined
 
   constructor(stream: Stream) {
     this.#stream = stream
@@ -137,12 +140,16 @@ export class SocketWriter {
 
   write(payload: Payload): Effect.Effect<void, Socket.SocketError> {
     const write = Effect.asVoid(Effect.mapError(this.#stream.write(payload), writeError))
-    return maxSize(payload) <= this.#frameSize ? write : this.#whole(write)
+    return maxSize(payload) <= this.#frameSize ? this.#frame(write) : this.#whole(write)
   }
 
   writeAll(payloads: ReadonlyArray<Payload>): Effect.Effect<void, Socket.SocketError> {
     const write = Effect.asVoid(Effect.mapError(this.#stream.writeAll(payloads), writeError))
-    return payloads.every((payload) => maxSize(payload) <= this.#frameSize) ? write : this.#whole(write)
+    return payloads.every((payload) => maxSize(payload) <= this.#frameSize) ? this.#frame(write) : this.#whole(write)
+  }
+
+  #frame(write: Effect.Effect<void, Socket.SocketError>): Effect.Effect<void, Socket.SocketError> {
+    return Effect.suspend(() => this.#abandoned === undefined ? write : this.#turn.withPermit(write))
   }
 
   #whole(write: Effect.Effect<void, Socket.SocketError>): Effect.Effect<void, Socket.SocketError> {
@@ -151,9 +158,16 @@ export class SocketWriter {
         restore(this.#turn.take(1)),
         Effect.flatMap(
           Effect.forkDetach(Effect.ensuring(write, this.#turn.release(1))),
-          (writing) => restore(Fiber.join(writing))
+          (writing) => Effect.onInterrupt(restore(Fiber.join(writing)), () => Effect.sync(() => this.#abandon(writing)))
         )
       )
     )
+  }
+
+  #abandon(writing: Fiber.Fiber<void, Socket.SocketError>): void {
+    this.#abandoned = writing
+    writing.addObserver(() => {
+      if (this.#abandoned === writing) this.#abandoned = undefined
+    })
   }
 }

@@ -7,6 +7,7 @@
  * - The headers of the opening handshake are headers of every request, so that
  *   middleware sees cookies and tokens; handlers and middleware have the
  *   `WebSocketStream` in their context.
+ * - An interruption that a response tells of does not tell the server's fiber.
  * - A response that cannot be sent closes its connection, and dies nowhere.
  * - A client that does not read holds up its own requests only, and pings of
  *   the protocol are read and answered all the same.
@@ -18,7 +19,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Predicate from "effect/Predicate"
 import * as Queue from "effect/Queue"
-import type { FromClientEncoded, FromServerEncoded, RequestEncoded } from "effect/rpc/RpcMessage"
+import type { FromClientEncoded, FromServerEncoded, RequestEncoded, ResponseExitEncoded } from "effect/rpc/RpcMessage"
 import { constPong, ResponseDefectEncoded } from "effect/rpc/RpcMessage"
 import * as RpcSerialization from "effect/rpc/RpcSerialization"
 import * as RpcServer from "effect/rpc/RpcServer"
@@ -42,6 +43,15 @@ const headersOf = ({ handshake }: Stream): Headers => {
     combined.set(key, before === undefined ? value : `${before}${key === "cookie" ? "; " : ", "}${value}`)
   }
   return Array.from(combined)
+}
+
+// They count the fibers of this process, which is nothing to tell a client, and differ from run to run.
+const withoutFiberIds = (response: ResponseExitEncoded): ResponseExitEncoded => {
+  const { exit } = response
+  // In a schema's bytes an exit has no tag, and tells them.
+  if (exit._tag !== "Failure" || !exit.cause.some(({ _tag }) => _tag === "Interrupt")) return response
+  const cause = exit.cause.map((reason) => reason._tag === "Interrupt" ? { ...reason, fiberId: null } : reason)
+  return { ...response, exit: { ...exit, cause } }
 }
 
 /** One connection's requests and responses. */
@@ -73,7 +83,7 @@ class Client {
 
   #encode(response: FromServerEncoded): Uint8Array | string | undefined {
     try {
-      return this.#parser.encode(response)
+      return this.#parser.encode(response._tag === "Exit" ? withoutFiberIds(response) : response)
     } catch (cause) {
       return this.#parser.encode(ResponseDefectEncoded(this.#encodeDefect(cause)))
     }

@@ -213,9 +213,11 @@ export interface CheckOptions<A, E, R> extends Omit<Options<A, E, R>, "seed" | "
   readonly maxShrinks?: number | undefined
 }
 
+type Checked<A, E, R> = Omit<CheckOptions<A, E, R>, "seeds" | "from" | "maxShrinks">
+
 /** The options of one run. */
 const runOf = <A, E, R>(
-  options: CheckOptions<A, E, R>,
+  options: Checked<A, E, R>,
   seed: number,
   faults: FaultSchedule.FaultSchedule,
   record: boolean
@@ -223,6 +225,21 @@ const runOf = <A, E, R>(
   const network = typeof options.network === "function" ? options.network(seed) : options.network
   return { ...options, seed, faults, network: { ...network, record } }
 }
+
+const arbitraryOf = <A, E, R>({ faults }: Checked<A, E, R>) =>
+  faults ?? Arbitrary.Constant<FaultSchedule.FaultSchedule>([])
+
+/** The schedule of a seed. */
+const drawn = Effect.fnUntraced(function*<A, E, R>(options: Checked<A, E, R>, seed: number) {
+  let first: FaultSchedule.FaultSchedule = []
+  const take = (faults: FaultSchedule.FaultSchedule) =>
+    Effect.sync(() => {
+      first = faults
+      return true
+    })
+  yield* Arbitrary.checkEffect(arbitraryOf(options), take, { seed, runs: 1 })
+  return first
+})
 
 /** The schedule of a seed where its run fails, made as small as it gets. */
 const falsify = Effect.fnUntraced(function*<A, E, R>(options: CheckOptions<A, E, R>, seed: number) {
@@ -233,13 +250,27 @@ const falsify = Effect.fnUntraced(function*<A, E, R>(options: CheckOptions<A, E,
       first ??= problem?.kind
       return problem === undefined || problem.kind !== first
     })
-  const arbitrary = options.faults ?? Arbitrary.Constant<FaultSchedule.FaultSchedule>([])
-  const result = yield* Arbitrary.checkEffect(arbitrary, holds, {
+  const result = yield* Arbitrary.checkEffect(arbitraryOf(options), holds, {
     seed,
     runs: 1,
     maxShrinks: options.maxShrinks ?? 400
   })
   return result._tag === "Falsified" ? result.shrunkInput : undefined
+})
+
+/**
+ * Runs a scenario once as `check` does with a seed, with the faults that it draws,
+ * and tells all that is known of the run, whatever its end.
+ *
+ * @category running
+ * @since 1.0.0
+ */
+export const observeSeed = Effect.fnUntraced(function*<A, E, R>(
+  options: Omit<CheckOptions<A, E, R>, "seeds" | "from" | "maxShrinks">,
+  seed: number
+): Effect.fn.Return<Report<A, E>, never, Exclude<R, Provided>> {
+  const faults = yield* drawn(options, seed)
+  return yield* observe(runOf(options, seed, faults, true))
 })
 
 /**

@@ -15,6 +15,7 @@ import * as RpcSerialization from "effect/rpc/RpcSerialization"
 import * as RpcServer from "effect/rpc/RpcServer"
 import * as Stream from "effect/Stream"
 import * as Stock from "../shared/stock.ts"
+import * as Simulated from "./simulations/stock.ts"
 
 const server = RpcServer.layer(Stock.Stock).pipe(
   Layer.provide([Stock.layer(3), WebSocketRpcServer.layerProtocolWebSocket]),
@@ -58,4 +59,10 @@ describe("the stock", () => {
       assert.deepStrictEqual(yield* Effect.flip(stranger.Buy({ count: 1 })), new Stock.Stranger())
       assert.deepStrictEqual(yield* Effect.flip(Stream.runDrain(stranger.Watch())), new Stock.Stranger())
     })))
+
+  it.effect(
+    "takes no call twice, answers it or says that it may not have been taken, and shows every sale, whatever happens",
+    () => Effect.map(Simulated.check({ seeds: 1000 }), (runs) => assert.strictEqual(runs, 1000)),
+    300_000
+  )
 })

@@ -7,6 +7,7 @@ import * as Chat from "./chat.ts"
 import type * as Conditions from "./conditions.ts"
 import * as Deployment from "./deployment.ts"
 import * as Echo from "./echo.ts"
+import * as Stock from "./stock.ts"
 
 type Check = (seeds: Conditions.Seeds) => Effect.Effect<number, Simulation.SimulationFailed>
 
@@ -14,5 +15,6 @@ type Check = (seeds: Conditions.Seeds) => Effect.Effect<number, Simulation.Simul
 export const checks: { readonly [name: string]: Check } = {
   "echo-server": Echo.check,
   chat: Chat.check,
+  rpc: Stock.check,
   "graceful-deployment": Deployment.check
 }

@@ -299,6 +299,14 @@ describe("FaultSchedule", () => {
         assert.deepStrictEqual(Schema.decodeUnknownSync(FaultSchedule.FaultSchedule)(schedule), schedule)
         assert.isTrue(schedule.length <= 3 && schedule.every(({ at }) => at <= 100))
       }
+      // What is printed is the schedule, as source.
+      const source = `export default [${schedules.map(FaultSchedule.source).join(",\n")}]`
+      const { default: pasted } = yield* Effect.promise(
+        (): Promise<unknown> => import(`data:text/javascript,${encodeURIComponent(source)}`)
+      ).pipe(Effect.flatMap(Schema.decodeUnknownEffect(Schema.Struct({
+        default: Schema.Array(FaultSchedule.FaultSchedule)
+      }))))
+      assert.deepStrictEqual(pasted, schedules)
       const kinds = new Set(schedules.flat().map(({ _tag }) => _tag))
       assert.strictEqual(kinds.size, FaultSchedule.Fault.members.length)
     }))

@@ -716,5 +716,20 @@ export const dialingLaws: ReadonlyArray<Law> = [
       yield* expectBytes("The bytes written before", yield* read(server, 5), blockOf(5, 5))
       yield* within("A write made before the connection", Fiber.join(fiber))
     })
+  },
+  {
+    name: "several connections at one time are read apart, and each has its own listener",
+    check: Effect.fnUntraced(function*(open) {
+      const ends = yield* open
+      const opened = yield* Effect.replicateEffect(openEnds(ends), 3)
+      const heard = opened.map((): Array<Uint8Array> => [])
+      for (const [index, { client }] of opened.entries()) hear(client, heard[index]!, () => true)
+      const exchange = ({ client, server }: Open, index: number) =>
+        Effect.andThen(send(server, blockOf(100, index)), pullInto(client, heard[index]!, 100))
+      yield* Effect.forEach(opened, exchange, { concurrency: "unbounded", discard: true })
+      for (const [index, chunks] of heard.entries()) {
+        yield* expectBytes("The bytes of this connection", concat(chunks), blockOf(100, index))
+      }
+    })
   }
 ]

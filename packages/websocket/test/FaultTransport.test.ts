@@ -1,5 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as FaultTransport from "effect-websocket/testing/FaultTransport"
+import * as Ledger from "effect-websocket/testing/Ledger"
 import * as MemoryTransport from "effect-websocket/testing/MemoryTransport"
 import * as TransportContract from "effect-websocket/testing/TransportContract"
 import * as Transport from "effect-websocket/Transport"
@@ -262,6 +263,23 @@ describe("FaultTransport", () => {
       Effect.gen(function*() {
         const error = yield* Effect.flip(FaultTransport.everywhere(() => Effect.fail("broken anyway")))
         assert.strictEqual(error, "broken anyway")
+      }))
+
+    it.effect("so does a broken assertion of the kit, and what is not allowed", () =>
+      Effect.gen(function*() {
+        const forgetful = Effect.fnUntraced(function*(faults: FaultTransport.Faults) {
+          const ledger = Ledger.makeUnsafe()
+          const [client, server] = yield* MemoryTransport.makePair()
+          const { pull } = yield* faults.wrap(server).reader
+          const writer = yield* client.writer
+          yield* ledger.channel("a").write("hello", writer.write("hello"))
+          if (Exit.isSuccess(yield* Effect.exit(pull))) yield* ledger.channel("a").read("hello")
+          yield* ledger.check
+        })
+        const error = yield* Effect.flip(FaultTransport.everywhere(forgetful))
+        assert.strictEqual(error._tag, "LedgerBroken")
+        assert.strictEqual(yield* FaultTransport.everywhere(forgetful, { mayFail: () => true }), 3)
+        yield* Effect.flip(FaultTransport.everywhere(forgetful, { mayFail: FaultTransport.isFault }))
       }))
 
     it.effect("a defect ends it at once", () =>

@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as FaultSchedule from "effect-websocket/testing/FaultSchedule"
 import * as Ledger from "effect-websocket/testing/Ledger"
+import * as Permits from "effect-websocket/testing/Permits"
 import * as SimulatedNetwork from "effect-websocket/testing/SimulatedNetwork"
 import * as Simulation from "effect-websocket/testing/Simulation"
 import * as Transcript from "effect-websocket/testing/Transcript"
@@ -89,14 +90,14 @@ describe("Simulation", () => {
           const semaphore = yield* Semaphore.make(2)
           yield* semaphore.take(1)
           yield* semaphore.withPermits(1)(Effect.sleep(10))
-          yield* Simulation.allPermitsFree(semaphore, { name: "uploads", permits: 2 })
+          yield* Permits.allFree(semaphore, { name: "uploads", permits: 2 })
         })
         const { message } = yield* flip(Simulation.run({ scenario: careless }))
         assert.include(message, "1 of 2 permits of uploads are not free")
         const careful = Effect.gen(function*() {
           const semaphore = yield* Semaphore.make(2)
           yield* semaphore.withPermits(2)(Effect.sleep(10))
-          yield* Simulation.allPermitsFree(semaphore, { name: "uploads", permits: 2 })
+          yield* Permits.allFree(semaphore, { name: "uploads", permits: 2 })
           assert.isTrue(yield* semaphore.takeIfAvailable(2), "and they are free afterwards")
         })
         yield* Simulation.run({ scenario: careful })

@@ -18,6 +18,7 @@ import * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 import * as Socket from "effect/socket/Socket"
 import * as Transport from "../Transport.ts"
+import { isAssertion } from "./internal/assertions.ts"
 
 /**
  * What happens at a byte.
@@ -451,8 +452,9 @@ export const make = (connection: Transport.Connection, plan: Plan): Transport.Co
  * **Details**
  *
  * Each run has a scope and `Faults` of its own, with which the scenario wraps its
- * connections. A run that met a fault may succeed or fail; a defect or an
- * interruption ends the whole, and so does a failure of the run without a fault.
+ * connections. A run that met a fault may succeed or fail with what `mayFail`
+ * allows; a defect or an interruption ends the whole, and so does a failure of the
+ * run without a fault.
  * `plan` chooses other faults for the n-th run, a cut at byte n for instance.
  *
  * **Gotchas**
@@ -488,15 +490,22 @@ export const everywhere = Effect.fnUntraced(function*<A, E, R>(
     readonly limit?: number | undefined
     /** The faults of the n-th run. Default: fail from operation n on. */
     readonly plan?: ((n: number) => Plan) | undefined
+    /**
+     * Whether a run that met a fault may fail with this error. Default: with each but
+     * those of the kit's own assertions, `LedgerBroken`, `PermitsLeft` and `Unexpected`.
+     */
+    readonly mayFail?: ((error: E) => boolean) | undefined
   }
 ): Effect.fn.Return<number, E | TooManyRuns, Exclude<R, Scope.Scope>> {
   const limit = options?.limit ?? 10_000
   const plan = options?.plan ?? ((n: number): Plan => ({ failFrom: n }))
+  const mayFail = options?.mayFail ?? ((error) => !isAssertion(error))
+  const isAllowed = (reason: Cause.Reason<E>) => Cause.isFailReason(reason) && mayFail(reason.error)
   for (let n = 0; n < limit; n++) {
     const faults = makeFaults(plan(n))
     const exit = yield* Effect.exit(Effect.scoped(scenario(faults)))
-    const typed = Exit.isSuccess(exit) || exit.cause.reasons.every(Cause.isFailReason)
-    if (!typed || (!faults.fired() && Exit.isFailure(exit))) return yield* Effect.failCause(exit.cause)
+    const isOrderly = Exit.isSuccess(exit) || exit.cause.reasons.every(isAllowed)
+    if (!isOrderly || (!faults.fired() && Exit.isFailure(exit))) return yield* Effect.failCause(exit.cause)
     if (!faults.fired()) return n + 1
   }
   return yield* new TooManyRuns({ runs: limit })

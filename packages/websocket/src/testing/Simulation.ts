@@ -14,10 +14,8 @@ import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Scope from "effect/Scope"
-import type * as Semaphore from "effect/Semaphore"
 import * as FaultSchedule from "./FaultSchedule.ts"
-import { LedgerBroken } from "./Ledger.ts"
-import { Unexpected } from "./ScriptedPeer.ts"
+import { isAssertion } from "./internal/assertions.ts"
 import * as SimulatedNetwork from "./SimulatedNetwork.ts"
 import * as Transcript from "./Transcript.ts"
 import * as VirtualTime from "./VirtualTime.ts"
@@ -315,8 +313,7 @@ export interface EverywhereOptions<A, E, R> extends Omit<Options<A, E, R>, "faul
   readonly mayFail?: ((error: E) => boolean) | undefined
 }
 
-const isNoAssertion = (error: unknown): boolean =>
-  !(error instanceof LedgerBroken || error instanceof PermitsLeft || error instanceof Unexpected)
+const mayBreak = (error: unknown): boolean => !isAssertion(error)
 
 /** Whether a run in which something was broken on purpose ended as it may: with success, a typed failure, or interrupted. */
 const isOrderly = <A, E>(report: Report<A, E>, at: string, mayFail: (error: E) => boolean): boolean => {
@@ -343,7 +340,7 @@ const isOrderly = <A, E>(report: Report<A, E>, at: string, mayFail: (error: E) =
 export const everywhere = Effect.fnUntraced(function*<A, E, R>(
   options: EverywhereOptions<A, E, R>
 ): Effect.fn.Return<number, SimulationFailed, Exclude<R, Provided>> {
-  const { at, how = ["end", "reset", "stall"], mayFail = isNoAssertion } = options
+  const { at, how = ["end", "reset", "stall"], mayFail = mayBreak } = options
   const clean = yield* observe(options)
   if (problemOf(clean) !== undefined) return yield* failed(clean, 1)
   let runs = 1
@@ -362,44 +359,3 @@ export const everywhere = Effect.fnUntraced(function*<A, E, R>(
   }
   return runs
 })
-
-/**
- * Permits were not given back.
- *
- * @category errors
- * @since 1.0.0
- */
-export class PermitsLeft extends Data.TaggedError("PermitsLeft")<{
-  readonly name: string
-  readonly permits: number
-  /** How many of them are not free. */
-  readonly taken: number
-}> {
-  override get message(): string {
-    return `${this.taken} of ${this.permits} permits of ${this.name} are not free`
-  }
-}
-
-/**
- * Fails where not all permits of a semaphore are free, for the end of a scenario:
- * a run cannot know the semaphores of an application, and one that is never asked
- * for again is no deadlock.
- *
- * @category assertions
- * @since 1.0.0
- */
-export const allPermitsFree = (
-  semaphore: Semaphore.Semaphore,
-  { name, permits }: {
-    /** What to call it. */
-    readonly name: string
-    /** How many permits it has. */
-    readonly permits: number
-  }
-): Effect.Effect<void, PermitsLeft> =>
-  Effect.uninterruptible(Effect.gen(function*() {
-    let free = 0
-    while (free < permits && (yield* semaphore.takeIfAvailable(1))) free++
-    yield* semaphore.release(free)
-    if (free < permits) return yield* new PermitsLeft({ name, permits, taken: permits - free })
-  }))

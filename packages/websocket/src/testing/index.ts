@@ -8,7 +8,8 @@
  *   time that moves by itself, `VirtualTime`;
  * - how it meets a broken or hostile peer: `ScriptedPeer`, `FaultTransport`;
  * - an application of several hosts, and what networks do to it:
- *   `SimulatedNetwork`, `FaultSchedule`, `Simulation`, `Ledger`;
+ *   `SimulatedNetwork`, `FaultSchedule`, `Simulation`;
+ * - what must hold of it: `Ledger`, `Permits`;
  * - what has crossed: `Transcript`, `Pcap`;
  * - a transport or a codec of your own: `TransportContract`, `CodecContract`.
  *
@@ -44,6 +45,11 @@ export * as MemoryTransport from "./MemoryTransport.ts"
  * @since 1.0.0
  */
 export * as Pcap from "./Pcap.ts"
+
+/**
+ * @since 1.0.0
+ */
+export * as Permits from "./Permits.ts"
 
 /**
  * @since 1.0.0

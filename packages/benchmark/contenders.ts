@@ -56,7 +56,7 @@ export const telemetries = (style: "read+write" | "pull+writeAll"): ReadonlyArra
 
 /** Ours telling every connection, in two ways. */
 export const broadcasters = [
-  contender("write to each", "ours", { style: "read+write" }),
+  contender("Broadcast.writeAll", "ours", { style: "read+write" }),
   contender("PubSub+writeAll", "ours", { style: "pull+writeAll" })
 ]
 

@@ -9,7 +9,7 @@ const order = [
   "read+write",
   "pull+writeAll",
   "readSome+writeSome",
-  "write to each",
+  "Broadcast.writeAll",
   "PubSub+writeAll",
   "ws",
   "effect",

@@ -15,12 +15,15 @@ const { batch = 1, style, task, url = "" } = setting
 const message = makePayload({ type: "binary", size: 125 }, 0)
 const messages = Array.from({ length: batch }, () => message)
 
-const send = (stream: Connection) => Effect.forever(batch === 1 ? stream.write(message) : stream.writeAll(messages))
+/** A fiber has its turns by the number of its steps: it need not yield after each of these as well. */
+const repeat = <E>(step: Effect.Effect<unknown, E>) => Effect.forever(step, { disableYield: true })
 
-const receive = (stream: Connection) => Effect.forever(style === "read+write" ? stream.read : stream.pull)
+const send = (stream: Connection) => repeat(batch === 1 ? stream.write(message) : stream.writeAll(messages))
+
+const receive = (stream: Connection) => repeat<unknown>(style === "read+write" ? stream.read : stream.pull)
 
 const echo = (stream: Connection) =>
-  Effect.forever(
+  repeat(
     style === "read+write"
       ? Effect.flatMap(stream.read, (message) => stream.write(message))
       : Effect.flatMap(stream.pull, (messages) => stream.writeAll(messages))

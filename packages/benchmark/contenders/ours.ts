@@ -4,6 +4,7 @@
 import * as NodeDeflate from "@effect-websocket/platform-node/NodeDeflate"
 import * as NodeWebSocketServer from "@effect-websocket/platform-node/NodeWebSocketServer"
 import { Flow } from "@effect-websocket/protocol/Traffic"
+import * as Broadcast from "effect-websocket/Broadcast"
 import * as PreparedMessage from "effect-websocket/PreparedMessage"
 import * as WebSocketMetrics from "effect-websocket/WebSocketMetrics"
 import * as WebSocketServer from "effect-websocket/WebSocketServer"
@@ -18,27 +19,27 @@ import { ready, setting } from "./child.ts"
 
 type Connection = WebSocketStream["Service"]
 
+/** A fiber has its turns by the number of its steps: it need not yield after each of these as well. */
+const repeat = <E>(step: Effect.Effect<unknown, E>) => Effect.forever(step, { disableYield: true })
+
 const echo: { readonly [S in Style]: (stream: Connection) => Effect.Effect<never, unknown> } = {
-  "read+write": (stream) => Effect.forever(Effect.flatMap(stream.read, (message) => stream.write(message))),
-  "pull+writeAll": (stream) => Effect.forever(Effect.flatMap(stream.pull, (messages) => stream.writeAll(messages))),
+  "read+write": (stream) => repeat(Effect.flatMap(stream.read, (message) => stream.write(message))),
+  "pull+writeAll": (stream) => repeat(Effect.flatMap(stream.pull, (messages) => stream.writeAll(messages))),
   "readSome+writeSome": (stream) =>
-    Effect.forever(
-      Effect.flatMap(stream.readSome, ({ data, fin, type }) => stream.writeSome(fin, data, { type }))
-    )
+    repeat(Effect.flatMap(stream.readSome, ({ data, fin, type }) => stream.writeSome(fin, data, { type })))
 }
 
 const connections = new Set<Connection>()
+
+const prepared = (stream: Connection) =>
+  Effect.flatMap(stream.pull, Effect.forEach((message) => PreparedMessage.make(message)))
 
 /** Every message is written to every connection. */
 const tellEach = (stream: Connection) =>
   Effect.acquireUseRelease(
     Effect.sync(() => connections.add(stream)),
-    () =>
-      Effect.forever(Effect.flatMap(Effect.flatMap(stream.read, PreparedMessage.make), (message) =>
-        Effect.forEach(connections, (to) =>
-          to.write(message), { concurrency: "unbounded", discard: true }))),
-    () =>
-      Effect.sync(() => connections.delete(stream))
+    () => repeat(Effect.flatMap(prepared(stream), (messages) => Broadcast.writeAll(connections, messages))),
+    () => Effect.sync(() => connections.delete(stream))
   )
 
 const hub = Effect.runSync(PubSub.unbounded<PreparedMessage.PreparedMessage>())
@@ -47,10 +48,10 @@ const hub = Effect.runSync(PubSub.unbounded<PreparedMessage.PreparedMessage>())
 const tellAll = Effect.fnUntraced(function*(stream: Connection) {
   const subscription = yield* PubSub.subscribe(hub)
   yield* Effect.forkScoped(
-    Effect.forever(Effect.flatMap(PubSub.takeAll(subscription), (messages) => stream.writeAll(messages)))
+    repeat(Effect.flatMap(PubSub.takeAll(subscription), (messages) => stream.writeAll(messages)))
   )
-  return yield* Effect.forever(
-    Effect.flatMap(Effect.flatMap(stream.read, PreparedMessage.make), (message) => PubSub.publish(hub, message))
+  return yield* repeat(
+    Effect.flatMap(prepared(stream), (messages) => PubSub.publishAll(hub, messages))
   )
 })
 

@@ -33,24 +33,39 @@ import * as NodeProxy from "./NodeProxy.ts"
  */
 const readMark = 64 * 1024
 
-/** Arrays of one size that are used again. */
+/** An array that writes are gathered in, and that is used again. */
+class Slab implements Transport.Room {
+  readonly bytes: Uint8Array
+  length = 0
+  readonly #free: Array<Slab>
+  readonly #most: number
+
+  constructor(size: number, free: Array<Slab>, most: number) {
+    this.bytes = Buffer.allocUnsafeSlow(size)
+    this.#free = free
+    this.#most = most
+  }
+
+  /** Nobody may have use of it any more. */
+  giveBack(): void {
+    this.length = 0
+    if (this.#free.length < this.#most) this.#free.push(this)
+  }
+}
+
+/** Arrays of one size. */
 class Slabs {
   readonly size: number
   readonly #most: number
-  readonly #free: Array<Uint8Array> = []
+  readonly #free: Array<Slab> = []
 
   constructor(size: number, most: number) {
     this.size = size
     this.#most = most
   }
 
-  take(): Uint8Array {
-    return this.#free.pop() ?? Buffer.allocUnsafeSlow(this.size)
-  }
-
-  /** Nobody may have use of it any more. */
-  giveBack(slab: Uint8Array): void {
-    if (this.#free.length < this.#most) this.#free.push(slab)
+  take(): Slab {
+    return this.#free.pop() ?? new Slab(this.size, this.#free, this.#most)
   }
 }
 
@@ -58,10 +73,10 @@ class Slabs {
  * Arrays that the writes of a turn are gathered in: most turns need a small one.
  * The large one takes a fragment of 64 KiB with its header.
  */
-const smallRooms = new Slabs(4 * 1024, 256)
-const largeRooms = new Slabs(64 * 1024 + 64, 8)
+const smallSlabs = new Slabs(4 * 1024, 1024)
+const largeSlabs = new Slabs(64 * 1024 + 64, 32)
 
-const slabsOf = (size: number): Slabs => size <= smallRooms.size ? smallRooms : largeRooms
+const takeSlab = (size: number): Slab => (size <= smallSlabs.size ? smallSlabs : largeSlabs).take()
 
 /** What has been read and not yet pulled. */
 class Inbound {
@@ -84,7 +99,9 @@ class Outbound {
   /** The stream holds more than its high-water mark and has not drained since. */
   full = false
   /** What was written in this turn of the event loop. */
-  room: Transport.Room | undefined
+  room: Slab | undefined
+  /** The kernel did not take all of what it was given last. */
+  behind = false
   flushing = false
   /** When it was first held back for what may follow, in milliseconds; `undefined` where it is not. */
   heldSince: number | undefined
@@ -249,20 +266,32 @@ const flush = (stream: Duplex, outbound: Outbound): void => {
   if (room === undefined) return
   outbound.room = undefined
   outbound.heldSince = undefined
-  const slabs = slabsOf(room.bytes.length)
-  if (room.length === 0 || stream.destroyed || stream.writableEnded) return slabs.giveBack(room.bytes)
+  if (room.length === 0 || stream.destroyed || stream.writableEnded) return room.giveBack()
   const bytes = room.bytes.subarray(0, room.length)
-  const isIdle = isPlain(stream) && stream.writableLength === 0
-  // A stream that keeps what it is given, for who knows how long, is given no more than that.
-  const copies = !isIdle && bytes.length * 2 < room.bytes.length
-  hand(stream, outbound, copies ? Buffer.from(bytes) : bytes)
-  // The kernel has taken all of it at once.
-  if (copies || (isIdle && stream.writableLength === 0)) slabs.giveBack(room.bytes)
+  const mayGoAtOnce = isPlain(stream) && stream.writableLength === 0
+  if (mayGoAtOnce && !outbound.behind) {
+    hand(stream, outbound, bytes)
+    outbound.behind = stream.writableLength > 0
+    // The kernel has taken all of it. What it has not is left to the collector, this once.
+    if (!outbound.behind) room.giveBack()
+  } else if (!mayGoAtOnce && bytes.length * 2 < room.bytes.length) {
+    // A stream that keeps what it is given, for who knows how long, is given no more than that.
+    hand(stream, outbound, Buffer.from(bytes))
+    room.giveBack()
+  } else {
+    hand(stream, outbound, bytes, (error) => error == null ? room.giveBack() : undefined)
+    outbound.behind = stream.writableLength > 0
+  }
 }
 
-const hand = (stream: Duplex, outbound: Outbound, chunk: Uint8Array): void => {
+const hand = (
+  stream: Duplex,
+  outbound: Outbound,
+  chunk: Uint8Array,
+  onTaken?: (error: Error | null | undefined) => void
+): void => {
   // Where the kernel takes all at once, the stream is not full, however long the chunk.
-  outbound.full = !stream.write(chunk) && stream.writableLength > 0
+  outbound.full = !stream.write(chunk, onTaken) && stream.writableLength > 0
 }
 
 const isOpen = (outbound: Outbound): boolean =>
@@ -274,16 +303,17 @@ const gather = (stream: Duplex, outbound: Outbound, size: number, more: boolean)
   const length = room?.length ?? 0
   flushLater(stream, outbound, more)
   if (room !== undefined && length + size <= room.bytes.length) return room
-  if (length > 0 && length + size > largeRooms.size) {
+  if (length > 0 && length + size > largeSlabs.size) {
     flush(stream, outbound)
     return gather(stream, outbound, size, more)
   }
-  const bytes = slabsOf(length + size).take()
+  const slab = takeSlab(length + size)
   if (room !== undefined) {
-    bytes.set(room.bytes.subarray(0, length))
-    smallRooms.giveBack(room.bytes)
+    slab.bytes.set(room.bytes.subarray(0, length))
+    slab.length = length
+    room.giveBack()
   }
-  return outbound.room = { bytes, length }
+  return outbound.room = slab
 }
 
 const giveRoom = (
@@ -292,7 +322,7 @@ const giveRoom = (
   size: number,
   more: boolean
 ): Transport.Room | undefined => {
-  if (!isOpen(outbound) || size > largeRooms.size) return undefined
+  if (!isOpen(outbound) || size > largeSlabs.size) return undefined
   const room = gather(stream, outbound, size, more)
   if (!outbound.full) return room
 }
@@ -300,7 +330,7 @@ const giveRoom = (
 /** Takes a chunk; one that is not ours to keep is copied. */
 const put = (stream: Duplex, outbound: Outbound, chunk: Uint8Array, owned: boolean): void => {
   if (chunk.length === 0) return
-  if (chunk.length <= largeRooms.size) {
+  if (chunk.length <= largeSlabs.size) {
     const room = gather(stream, outbound, chunk.length, false)
     room.bytes.set(chunk, room.length)
     room.length += chunk.length

@@ -24,13 +24,29 @@ const applyBytewise = (bytes: Uint8Array, key: number, start: number, end: numbe
   }
 }
 
-const applyWordwise = (words: Int32Array, key: number, start: number, end: number): void => {
+const wordOf = (key: number): number => {
   keyBytes[0] = key >>> 24
   keyBytes[1] = key >>> 16
   keyBytes[2] = key >>> 8
   keyBytes[3] = key
-  const word = keyWord[0]!
-  for (let i = start; i < end; i++) words[i]! ^= word
+  return keyWord[0]!
+}
+
+// Eight words a step: half the time of one, where it is compiled. `BigUint64Array` would halve it again in V8, and cost
+// a hundred times as much elsewhere.
+const applyWordwise = (words: Int32Array, word: number, start: number, end: number): void => {
+  let i = start
+  for (const last = end - 8; i <= last; i += 8) {
+    words[i]! ^= word
+    words[i + 1]! ^= word
+    words[i + 2]! ^= word
+    words[i + 3]! ^= word
+    words[i + 4]! ^= word
+    words[i + 5]! ^= word
+    words[i + 6]! ^= word
+    words[i + 7]! ^= word
+  }
+  for (; i < end; i++) words[i]! ^= word
 }
 
 /**
@@ -81,6 +97,6 @@ export const applyInPlace = (
   applyBytewise(bytes, rotate(key, phase), start, aligned)
   const { byteOffset } = bytes
   const rotated = rotate(key, phase + aligned - start)
-  applyWordwise(words ?? wordsOf(bytes), rotated, (byteOffset + aligned) >>> 2, (byteOffset + tail) >>> 2)
+  applyWordwise(words ?? wordsOf(bytes), wordOf(rotated), (byteOffset + aligned) >>> 2, (byteOffset + tail) >>> 2)
   applyBytewise(bytes, rotate(key, phase + tail - start), tail, end)
 }

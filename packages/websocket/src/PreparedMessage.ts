@@ -9,6 +9,7 @@ import type { WindowBits } from "@effect-websocket/protocol/PerMessageDeflate"
 import * as Effect from "effect/Effect"
 import * as Deflate from "./Deflate.ts"
 import { deflateSize } from "./internal/compression.ts"
+import type { Outgoing } from "./internal/outbox.ts"
 import { concatPieces } from "./internal/parts.ts"
 import * as OutgoingPayload from "./internal/payload.ts"
 import * as WebSocketError from "./WebSocketError.ts"
@@ -67,24 +68,26 @@ interface Deflated {
 export class PreparedMessage {
   readonly type: MessageType
   /** The plain form, which nothing changes. */
-  readonly #bytes: Uint8Array
-  readonly #deflated: Deflated | undefined
+  readonly #plain: Outgoing
+  readonly #compressed: Outgoing | undefined
+  readonly #windowBits: number
 
   /** @internal */
   constructor(type: MessageType, bytes: Uint8Array, deflated: Deflated | undefined) {
     this.type = type
-    this.#bytes = bytes
-    this.#deflated = deflated
+    this.#plain = { type, bytes, compress: false, deflated: undefined }
+    this.#compressed = deflated && { ...this.#plain, deflated: deflated.bytes }
+    this.#windowBits = deflated?.windowBits ?? Infinity
   }
 
   /** Size of the plain form in bytes. */
   get size(): number {
-    return this.#bytes.length
+    return this.#plain.bytes.length
   }
 
   /** Size of the compressed form in bytes, `undefined` where there is none. */
   get compressedSize(): number | undefined {
-    return this.#deflated?.bytes.length
+    return this.#compressed?.deflated?.length
   }
 
   /**
@@ -92,9 +95,8 @@ export class PreparedMessage {
    *
    * @internal
    */
-  outgoing(windowBits: number): { readonly bytes: Uint8Array; readonly deflated: Uint8Array | undefined } {
-    const fits = this.#deflated !== undefined && this.#deflated.windowBits <= windowBits
-    return { bytes: this.#bytes, deflated: fits ? this.#deflated.bytes : undefined }
+  outgoing(windowBits: number): Outgoing {
+    return this.#windowBits <= windowBits ? this.#compressed ?? this.#plain : this.#plain
   }
 }
 

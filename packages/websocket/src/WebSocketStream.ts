@@ -9,8 +9,8 @@
  *
  * Byte arrays that are given are read while the operation runs, never changed
  * and never kept. Byte arrays that are received belong to the receiver, which may
- * change them; small ones that arrived together lie side by side in one `buffer`
- * of at most 4 KiB, so copy what is to be transferred to another thread.
+ * change them. They may lie beside others in one `buffer`, of at most 4 KiB or four
+ * times their size, so copy what is to be transferred to another thread.
  *
  * @since 1.0.0
  */

@@ -1,6 +1,11 @@
 /**
  * @since 1.0.0
  */
+export * as Broadcast from "./Broadcast.ts"
+
+/**
+ * @since 1.0.0
+ */
 export * as Deflate from "./Deflate.ts"
 
 /**

@@ -286,15 +286,37 @@ for (const role of roles) {
           })
         }))
 
-      it.effect("none keeps more alive than twice its size, or 4 KiB of others that came with it", () =>
+      it.effect("none keeps more alive than four times its size, or 4 KiB of others", () =>
         Effect.gen(function*() {
           const { peer, stream } = yield* scripted(role)
           yield* peer.send(...Array.from({ length: 40 }, (_, i) => binary(pattern(i * 37, i))))
           for (let i = 0; i < 40; i++) {
             const message = (yield* stream.read) as Uint8Array
             assertBytes(message, pattern(i * 37, i))
-            assert.isAtMost(message.buffer.byteLength, Math.max(message.length * 2, 4096))
+            assert.isAtMost(message.buffer.byteLength, Math.max(message.length * 4, 4096))
           }
+        }))
+
+      it.effect("small ones that came one by one lie together, so that a thousand of 8 bytes keep 16 KiB alive at most", () =>
+        Effect.gen(function*() {
+          const { peer, stream } = yield* scripted(role)
+          const buffers = new Set<ArrayBufferLike>()
+          for (let i = 0; i < 1000; i++) {
+            yield* peer.send(binary(pattern(8, i)))
+            buffers.add(((yield* stream.read) as Uint8Array).buffer)
+          }
+          assert.isAtMost(Array.from(buffers).reduce((size, { byteLength }) => size + byteLength, 0), 16 * 1024)
+        }))
+
+      it.effect("one that was transferred to another thread takes none with it that come later", () =>
+        Effect.gen(function*() {
+          const { peer, stream } = yield* scripted(role)
+          yield* peer.send(binary(pattern(8)))
+          const { buffer } = (yield* stream.read) as Uint8Array<ArrayBuffer>
+          buffer.transfer()
+          assert.isTrue(buffer.detached)
+          yield* peer.send(binary(pattern(10)))
+          assertBytes((yield* stream.read) as Uint8Array, pattern(10))
         }))
 
       it.effect("an array is a Uint8Array of its own kind, even where the transport gives Buffers", () =>

@@ -382,7 +382,7 @@ export class Driver implements Receiver {
   #receive(chunk: Uint8Array, isOwned: boolean): number {
     this.#ended = false
     this.#taken = 0
-    this.inbox.begin(chunk, isOwned)
+    this.inbox.begin(isOwned)
     this.connection.receiveInto(chunk, this)
     if (this.#ended) this.#contexts?.use()
     this.liveness.progress(this.connection.receiving, this.#ended)

@@ -26,7 +26,7 @@ interface View<A> {
 /** A read in the queue. */
 interface Reader {
   readonly view: View<unknown>
-  /** Lets it look again, after `delay`; `undefined` while it does. */
+  /** Lets it go on, after `delay`; `undefined` while it does. */
   wake: ((delay: Effect.Effect<void> | undefined) => void) | undefined
 }
 
@@ -44,6 +44,10 @@ const mayYield = ({ cache }: Fiber.Fiber<unknown, unknown>): boolean => cache.sc
 // Whether the scheduler is about to do so.
 const yieldsSoon = (fiber: Fiber.Fiber<unknown, unknown>): boolean =>
   fiber.currentOpCount + stepsToTake >= fiber.cache.maxOpsBeforeYield
+
+// Whether what it is resumed with is given to its next step before any other fiber runs.
+const goesOnAtOnce = (fiber: Fiber.Fiber<unknown, unknown>): boolean =>
+  !mayYield(fiber) && stepsToTake < fiber.cache.maxOpsBeforeYield
 
 const partView: View<MessagePart> = {
   wholeMessages: false,
@@ -114,9 +118,9 @@ export class Inbox {
     return this.#parts.messagesTaken
   }
 
-  /** Parts are views of `chunk` from now on, which may be kept alive where it `isOwned`, and is overwritten otherwise. */
-  begin(chunk: Uint8Array, isOwned: boolean): void {
-    this.#parts.begin(chunk, isOwned)
+  /** Parts are views of a chunk from now on, which may be kept alive where it `isOwned`, and is overwritten otherwise. */
+  begin(isOwned: boolean): void {
+    this.#parts.begin(isOwned)
   }
 
   /** `rest` is what the part's frame has still to bring. */
@@ -139,7 +143,6 @@ export class Inbox {
 
   /** No more parts of the chunk will come. */
   end(): void {
-    this.#parts.end()
     this.serve()
   }
 
@@ -173,7 +176,7 @@ export class Inbox {
       if (yieldsSoon(fiber)) return Effect.andThen(Effect.yieldNow, this.#takeLast(view, reader))
       return mayYield(fiber) ? this.#takeLast(view, reader) : Effect.succeed(this.#take(view, reader))
     }
-    if (this.#failure === undefined || !this.#isTurnOf(reader)) return this.#wait(view, reader)
+    if (this.#failure === undefined || !this.#isTurnOf(reader)) return this.#wait(view, reader, fiber)
     this.#leave(reader)
     return Effect.fail(this.#failure)
   }
@@ -202,20 +205,32 @@ export class Inbox {
     return Effect.withFiber((fiber) => this.#attempt(view, reader, fiber))
   }
 
-  #wait<A>(view: View<A>, reader: Reader | undefined): Effect.Effect<A, ReadError> {
+  #wait<A>(
+    view: View<A>,
+    reader: Reader | undefined,
+    fiber: Fiber.Fiber<unknown, unknown>
+  ): Effect.Effect<A, ReadError> {
     return Effect.callback<A, ReadError>((resume) => {
       if (this.#isReady(view, reader) || (this.#failure !== undefined && this.#isTurnOf(reader))) {
         return resume(this.#again(view, reader))
       }
       const waiting: Reader = reader ?? { view, wake: undefined }
-      waiting.wake = (delay) => {
-        const again = this.#again(view, waiting)
-        resume(delay === undefined ? again : Effect.andThen(delay, again))
-      }
+      waiting.wake = (delay) => resume(this.#goOn(view, waiting, fiber, delay))
       this.#enter(waiting)
       if (view.wholeMessages) this.#onRoom()
       return Effect.sync(() => this.#leave(waiting))
     })
+  }
+
+  #goOn<A>(
+    view: View<A>,
+    reader: Reader,
+    fiber: Fiber.Fiber<unknown, unknown>,
+    delay: Effect.Effect<void> | undefined
+  ): Effect.Effect<A, ReadError> {
+    if (delay !== undefined) return Effect.andThen(delay, this.#again(view, reader))
+    if (!goesOnAtOnce(fiber) || !this.#isReady(view, reader)) return this.#again(view, reader)
+    return Effect.succeed(this.#take(view, reader))
   }
 
   #isReady(view: View<unknown>, reader: Reader | undefined): boolean {

@@ -222,24 +222,11 @@ export class Outbox {
     return false
   }
 
-  /**
-   * Sends messages that are whole and not compressed now, each in one frame, and
-   * gives their size in bytes. Returns `undefined`, and sends nothing, where
-   * something waits, they need more, or the transport is full.
-   */
-  offerAll(messages: ReadonlyArray<Outgoing>): number | undefined {
-    if (!this.#isIdle || this.#writer.roomUnsafe === undefined) return undefined
-    let framed = 0
-    let size = 0
-    for (const message of messages) {
-      framed += this.#connection.frameSize(lengthOf(message))
-      size += message.bytes.length
-      if (message.compress || framed > this.#batchSize) return undefined
-    }
-    const room = this.#writer.roomUnsafe(framed, this.#events.expectsMore())
-    if (room === undefined) return undefined
-    for (const message of messages) this.#appendWhole(message, room)
-    return size
+  /** As `offer`, one after another; gives how many were sent. */
+  offerAll(messages: ReadonlyArray<Outgoing>): number {
+    let sent = 0
+    while (sent < messages.length && this.offer(messages[sent]!)) sent++
+    return sent
   }
 
   /**

@@ -42,10 +42,11 @@ export const concatBytes = (arrays: ReadonlyArray<Uint8Array>, size: number): Ui
 export const concatPieces = (pieces: ReadonlyArray<Uint8Array>): Uint8Array =>
   pieces.length === 1 ? pieces[0]! : concatBytes(pieces, pieces.reduce((size, { length }) => size + length, 0))
 
-// Small messages that arrived together are copied to one array of at most so many bytes, since an array of its own costs
-// more than a small message does. Nothing else is in it, so that none keeps more than this alive.
-const sharedSize = 4096
-const smallUpTo = 1024
+// Messages are copied to arrays that they share with others, since an array of its own costs more than a message does:
+// of so many bytes at least, and at most so many times the message's own, so that none keeps more alive.
+const leastShared = 4096
+const mostShared = 64 * 1024
+const sharedTimes = 4
 
 // The rest of a frame that was begun is likely to come. An array for it is made before it does, but not by what the peer
 // announces alone: at most so many times what has come.
@@ -86,19 +87,6 @@ class Store {
   #bytes: Uint8Array = none
   #used = 0
 
-  /** Whether more of the array is free than is used. */
-  get isSparse(): boolean {
-    return this.#used * 2 < this.#bytes.length
-  }
-
-  get used(): number {
-    return this.#used
-  }
-
-  holds(data: Payload): boolean {
-    return typeof data !== "string" && data.buffer === this.#bytes.buffer
-  }
-
   /** Copies `data` behind what is there, or to an array of `capacity` bytes where it has no room. */
   keep(data: Uint8Array, capacity: number): Uint8Array {
     const { length } = data
@@ -111,12 +99,15 @@ class Store {
     this.#used += length
     return kept
   }
+}
 
-  /** Lets go of the array. */
-  clear(): void {
-    this.#bytes = none
-    this.#used = 0
-  }
+/** Arrays that whole messages are kept in, whichever connection they came from; by the power of two of their size. */
+const shared: Array<Store> = []
+
+const share = (data: Uint8Array): Uint8Array => {
+  const size = Math.min(mostShared, Math.max(leastShared, data.length * sharedTimes))
+  const power = 31 - Math.clz32(size)
+  return (shared[power] ??= new Store()).keep(data, 1 << power)
 }
 
 /**
@@ -133,9 +124,7 @@ export class PartQueue {
   #messagesTaken = 0
   /** Whether the part pushed last was not the last of its message. */
   #isOpen = false
-  #shared: Store | undefined
   #message: Store | undefined
-  #chunk: Uint8Array = none
   #isOwned = false
 
   get length(): number {
@@ -157,28 +146,9 @@ export class PartQueue {
     return this.#messagesTaken
   }
 
-  /** Parts are views of `chunk` from now on, which may be kept alive where it `isOwned`, and is overwritten otherwise. */
-  begin(chunk: Uint8Array, isOwned: boolean): void {
-    this.#chunk = chunk
+  /** Parts are views of a chunk from now on, which may be kept alive where it `isOwned`, and is overwritten otherwise. */
+  begin(isOwned: boolean): void {
     this.#isOwned = isOwned
-  }
-
-  /** Lets go of the chunk. */
-  end(): void {
-    this.#chunk = none
-    if (this.#shared === undefined) return
-    if (this.#shared.isSparse) this.#pack(this.#shared)
-    this.#shared.clear()
-  }
-
-  // The chunk had less for small messages than there was room for.
-  #pack(shared: Store): void {
-    const packed = new Store()
-    this.#parts = this.#parts.map((part) =>
-      part !== undefined && shared.holds(part.data)
-        ? { ...part, data: packed.keep(part.data as Uint8Array, shared.used) }
-        : part
-    )
   }
 
   /** `rest` is what the part's frame has still to bring. */
@@ -204,17 +174,10 @@ export class PartQueue {
   #own(data: Uint8Array, fin: boolean, rest: number): Uint8Array {
     const { length } = data
     if (length === 0) return data
-    if (fin && !this.#isOpen && length <= smallUpTo) {
-      this.#shared ??= new Store()
-      return this.#shared.keep(data, Math.min(sharedSize, this.#restOfChunk(data)))
-    }
     if (this.#isOwned && !pinsMore(data)) return data
+    if (fin && !this.#isOpen && length * 2 <= mostShared) return share(data)
     this.#message ??= new Store()
     return this.#message.keep(data, Math.min(length + rest, length * aheadAtMost))
-  }
-
-  #restOfChunk(data: Uint8Array): number {
-    return data.buffer === this.#chunk.buffer ? endOf(this.#chunk) - data.byteOffset : data.length
   }
 
   /** Takes the first part. There is one. */

@@ -64,6 +64,18 @@ export const make = (options: Driver.Options): Effect.Effect<Service, never, Sco
 export const driverOf = (stream: Service): Driver.Driver | undefined =>
   stream instanceof Operations ? stream.driver : undefined
 
+/**
+ * Writes messages as long as that needs no waiting and no compressing, and gives
+ * how many it wrote.
+ *
+ * @internal
+ */
+export const offerUnsafe = (
+  stream: Service,
+  messages: ReadonlyArray<WebSocketStream.Sendable>,
+  options: WebSocketStream.WriteOptions | undefined
+): number => stream instanceof Operations ? stream.offer(messages, options) : 0
+
 const fromDriver = (driver: Driver.Driver): Service => new Operations(driver)
 
 /**
@@ -81,6 +93,10 @@ class Operations implements Service {
   constructor(driver: Driver.Driver) {
     this.driver = driver
     this.#writing = new Writing(driver)
+  }
+
+  offer(messages: ReadonlyArray<WebSocketStream.Sendable>, options: WebSocketStream.WriteOptions | undefined): number {
+    return this.#writing.offer(messages, options)
   }
 
   get role() {

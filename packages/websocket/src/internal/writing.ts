@@ -89,6 +89,21 @@ export class Writing {
     })
   }
 
+  /** Writes messages as long as that needs no waiting and no compressing, and gives how many it wrote. */
+  offer(messages: ReadonlyArray<Sendable>, options: WriteOptions | undefined): number {
+    if (!this.#isFree) return 0
+    let sent = 0
+    while (sent < messages.length && this.#offer(messages[sent]!, options)) sent++
+    return sent
+  }
+
+  #offer(message: Sendable, options: WriteOptions | undefined): boolean {
+    if (isLong(message)) return false
+    scratch.clear()
+    const outgoing = this.#encode(message, options)
+    return typeof outgoing !== "string" && this.#driver.outbox.offer(outgoing)
+  }
+
   writeAll(messages: ReadonlyArray<Sendable>, options?: WriteOptions): Write {
     return Effect.withFiber((fiber) => {
       if (this.#open?.owner === fiber) return inProgress
@@ -204,8 +219,7 @@ export class Writing {
   }
 
   #prepared(message: PreparedMessage, options: WriteOptions | undefined): Outgoing {
-    const windowBits = options?.compress === false ? 0 : this.#driver.sendWindowBits
-    return { type: message.type, compress: false, ...message.outgoing(windowBits) }
+    return message.outgoing(options?.compress === false ? 0 : this.#driver.sendWindowBits)
   }
 
   #send(data: Data, isNew: boolean): Write {
@@ -220,8 +234,11 @@ export class Writing {
   }
 
   #sendMessages(messages: ReadonlyArray<Outgoing>): Write {
-    const size = this.#isFree ? this.#driver.outbox.offerAll(messages) : undefined
-    return size === undefined ? this.#sendWhole(new Data(messages.map(keep), true)) : Effect.succeed(size)
+    const sent = this.#isFree ? this.#driver.outbox.offerAll(messages) : 0
+    const size = sizeOf(messages.slice(0, sent))
+    if (sent === messages.length) return Effect.succeed(size)
+    const rest = this.#sendWhole(new Data(messages.slice(sent).map(keep), true))
+    return sent === 0 ? rest : Effect.map(rest, (more) => size + more)
   }
 
   get #isFree(): boolean {
@@ -337,6 +354,9 @@ const isLong = (message: Sendable): boolean => typeof message === "string" && me
 const scratch = new OutgoingPayload.Scratch()
 
 const keep = (message: Outgoing): Outgoing => ({ ...message, bytes: scratch.keep(message.bytes) })
+
+const sizeOf = (messages: ReadonlyArray<Outgoing>): number =>
+  messages.reduce((size, { bytes }) => size + bytes.length, 0)
 
 const openMessage = (
   type: MessageType,

@@ -4,7 +4,9 @@ import * as ScriptedPeer from "effect-websocket/testing/ScriptedPeer"
 import * as Transport from "effect-websocket/Transport"
 import * as WebSocketClient from "effect-websocket/WebSocketClient"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import * as Scope from "effect/Scope"
 
 const { binary, close, continuation, encode, ping, pong, text } = ScriptedPeer
 
@@ -111,19 +113,39 @@ describe.each(roles)("a scripted %s", (role) => {
     }))
 })
 
-it.effect("a scripted server meets a client of the library", () =>
-  Effect.gen(function*() {
-    const [client, server] = yield* MemoryTransport.makePair()
-    const serving = yield* Effect.forkChild(ScriptedPeer.connect("server", server))
-    const stream = yield* Effect.provideService(
-      WebSocketClient.connect({ url: "ws://localhost/" }),
-      Transport.Transport,
-      client
-    )
-    const peer = yield* Fiber.join(serving)
-    yield* stream.write("hello")
-    yield* peer.expect("text hello")
-    yield* peer.send(continuation("of nothing"))
-    assert.strictEqual((yield* Effect.flip(stream.read)).reason._tag, "ProtocolViolation")
-    yield* peer.leave
-  }))
+const dial = WebSocketClient.connect({ url: "ws://localhost/" })
+
+describe("a scripted server that accepts", () => {
+  it.effect("meets a client of the library", () =>
+    Effect.gen(function*() {
+      const accept = yield* ScriptedPeer.accepting
+      const [stream, peer] = yield* Effect.all([dial, accept], { concurrency: 2 })
+      yield* stream.write("hello")
+      yield* peer.expect("text hello")
+      yield* peer.send(continuation("of nothing"))
+      assert.strictEqual((yield* Effect.flip(stream.read)).reason._tag, "ProtocolViolation")
+      yield* peer.leave
+    }).pipe(Effect.provide(MemoryTransport.layer())))
+
+  it.effect("takes one connection after the other, also those that came before it asked", () =>
+    Effect.gen(function*() {
+      const accept = yield* ScriptedPeer.accepting
+      const dialling = yield* Effect.forkChild(Effect.all([dial, dial], { concurrency: 2 }), { startImmediately: true })
+      const peers = [yield* accept, yield* accept] as const
+      const streams = yield* Fiber.join(dialling)
+      for (const [index, stream] of streams.entries()) {
+        yield* stream.write(`from ${index}`)
+        yield* peers[index]!.expect(`text from ${index}`)
+        yield* peers[index]!.leave
+      }
+    }).pipe(Effect.provide(MemoryTransport.layer())))
+
+  it.effect("lets go of its connections with its scope", () =>
+    Effect.gen(function*() {
+      const scope = yield* Scope.make()
+      const accept = yield* Scope.provide(ScriptedPeer.accepting, scope)
+      const [stream] = yield* Effect.all([dial, Scope.provide(accept, scope)], { concurrency: 2 })
+      yield* Scope.close(scope, Exit.void)
+      assert.strictEqual((yield* stream.closed).code, 1006)
+    }).pipe(Effect.provide(MemoryTransport.layer())))
+})

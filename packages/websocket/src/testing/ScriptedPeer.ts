@@ -339,37 +339,31 @@ export const handshake = Effect.fnUntraced(function*(peer: ScriptedPeer): Effect
 
 /**
  * Opens one end of a connection, does its part of the handshake, and reads frames
- * from then on: a client of a transport that was dialled, a server of one that
- * was accepted.
+ * from then on: a client of a transport that is dialled, a server of one that was
+ * accepted.
  *
- * **Example** (A server that sends what no server may)
+ * **Example** (A client that sends what no client may)
  *
  * ```ts import.meta.vitest
+ * import * as MemoryTransport from "effect-websocket/testing/MemoryTransport"
  * import * as ScriptedPeer from "effect-websocket/testing/ScriptedPeer"
- * import * as SimulatedNetwork from "effect-websocket/testing/SimulatedNetwork"
  * import * as VirtualTime from "effect-websocket/testing/VirtualTime"
- * import * as WebSocketClient from "effect-websocket/WebSocketClient"
+ * import { Transport } from "effect-websocket/Transport"
+ * import * as WebSocketServer from "effect-websocket/WebSocketServer"
+ * import { WebSocketStream } from "effect-websocket/WebSocketStream"
  * import * as Effect from "effect/Effect"
  * import * as Layer from "effect/Layer"
  *
- * const program = Effect.gen(function*() {
- *   const { listen } = yield* SimulatedNetwork.SimulatedNetwork
- *   const server = yield* listen("server", 80)
- *   const script = Effect.fnUntraced(function*(peer: ScriptedPeer.ScriptedPeer) {
- *     yield* peer.send(ScriptedPeer.continuation("of nothing"))
- *     yield* peer.expect("close 1002 continuation without a message")
- *   })
- *   yield* Effect.forkScoped(server.run((connection) =>
- *     Effect.flatMap(ScriptedPeer.connect("server", connection), script).pipe(Effect.scoped, Effect.ignore)
- *   ))
- *   const stream = yield* WebSocketClient.dial({ url: "ws://server/" })
- *   return (yield* Effect.flip(stream.read)).reason._tag
- * }).pipe(
- *   Effect.scoped,
- *   Effect.provide(Layer.provideMerge(SimulatedNetwork.layerDialer("phone"), SimulatedNetwork.layer()))
- * )
+ * const silent = Effect.flatMap(WebSocketStream, (stream) => stream.closed)
+ * const server = Layer.provideMerge(WebSocketServer.serve(silent), MemoryTransport.layerServer())
  *
- * await Effect.runPromise(VirtualTime.run(program)) // => "ProtocolViolation"
+ * const program = Effect.gen(function*() {
+ *   const peer = yield* ScriptedPeer.connect("client", yield* Transport)
+ *   yield* peer.send(ScriptedPeer.continuation("of nothing"))
+ *   return yield* peer.next
+ * }).pipe(Effect.scoped, Effect.provide(server))
+ *
+ * await Effect.runPromise(VirtualTime.run(program)) // => "close 1002 a continuation has no message to continue"
  * ```
  *
  * @category constructors
@@ -382,4 +376,44 @@ export const connect = Effect.fnUntraced(function*(
   const peer = yield* make(role, connection)
   yield* peer.read([yield* handshake(peer)])
   return peer
+})
+
+/**
+ * Takes the connections of the environment's `TransportServer` from now on, and
+ * gives what waits for the next of them and plays its server, as `connect` does.
+ * They stay open until the scope closes, or the script ends them.
+ *
+ * **Example** (A server that sends what no server may)
+ *
+ * ```ts import.meta.vitest
+ * import * as MemoryTransport from "effect-websocket/testing/MemoryTransport"
+ * import * as ScriptedPeer from "effect-websocket/testing/ScriptedPeer"
+ * import * as VirtualTime from "effect-websocket/testing/VirtualTime"
+ * import * as WebSocketClient from "effect-websocket/WebSocketClient"
+ * import * as Effect from "effect/Effect"
+ *
+ * const program = Effect.gen(function*() {
+ *   const accept = yield* ScriptedPeer.accepting
+ *   const connect = WebSocketClient.connect({ url: "ws://localhost/" })
+ *   const [stream, peer] = yield* Effect.all([connect, accept], { concurrency: 2 })
+ *   yield* peer.send(ScriptedPeer.continuation("of nothing"))
+ *   return (yield* Effect.flip(stream.read)).reason._tag
+ * }).pipe(Effect.scoped, Effect.provide(MemoryTransport.layer()))
+ *
+ * await Effect.runPromise(VirtualTime.run(program)) // => "ProtocolViolation"
+ * ```
+ *
+ * @category constructors
+ * @since 1.0.0
+ */
+export const accepting: Effect.Effect<
+  Effect.Effect<ScriptedPeer, Transport.TransportError, Scope.Scope>,
+  never,
+  Transport.TransportServer | Scope.Scope
+> = Effect.gen(function*() {
+  const server = yield* Transport.TransportServer
+  const accepted = yield* Queue.unbounded<Transport.Connection>()
+  const hold = (connection: Transport.Connection) => Effect.andThen(Queue.offer(accepted, connection), Effect.never)
+  yield* Effect.forkScoped(server.run(hold), { startImmediately: true })
+  return Effect.flatMap(Queue.take(accepted), (connection) => connect("server", connection))
 })

@@ -2,7 +2,7 @@
  * How long a server takes to shut down with peers connected, and what they are
  * told: ours, and Effect's own HTTP server beside it.
  *
- *   node packages/platform-node/benchmark/drain.ts
+ *   npm run benchmark:drain
  *
  * A server process of its own for each row, and the clients in this one, over
  * loopback. The handler of an idle peer waits for a message; that of a busy one

@@ -42,7 +42,7 @@ const forEachStep = <E>(
         for (const injection of injections) steps += yield* everyStep(scenario(role), injection)
       }
       assert.isAtLeast(steps, atLeast)
-    }), 20_000)
+    }), 60_000)
 
 /** The result of a fiber that needs no time and must not hang. */
 const finish = Effect.fnUntraced(function*<A, E>(fiber: Fiber.Fiber<A, E>) {
@@ -139,7 +139,7 @@ describe("law: an interrupted read loses nothing", () => {
         }
         assert.isAtLeast(steps, 100)
       }),
-    20_000
+    60_000
   )
 
   forEachStep(

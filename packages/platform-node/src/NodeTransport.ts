@@ -297,6 +297,18 @@ const hand = (
 const isOpen = (outbound: Outbound): boolean =>
   !outbound.full && outbound.end === undefined && outbound.waiting.length === 0
 
+/** Who has a large array. */
+let large: readonly [Duplex, Outbound] | undefined
+
+/**
+ * Gives what the one before has gathered in a large array to its stream, so that
+ * the array, which the processor has at hand, serves the next.
+ */
+const passOn = (stream: Duplex, outbound: Outbound): void => {
+  if (large !== undefined && large[1] !== outbound) flush(...large)
+  large = [stream, outbound]
+}
+
 /** Room for `size` bytes behind what was gathered. */
 const gather = (stream: Duplex, outbound: Outbound, size: number, more: boolean): Transport.Room => {
   const { room } = outbound
@@ -307,6 +319,7 @@ const gather = (stream: Duplex, outbound: Outbound, size: number, more: boolean)
     flush(stream, outbound)
     return gather(stream, outbound, size, more)
   }
+  if (length + size > smallSlabs.size) passOn(stream, outbound)
   const slab = takeSlab(length + size)
   if (room !== undefined) {
     slab.bytes.set(room.bytes.subarray(0, length))

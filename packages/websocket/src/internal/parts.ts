@@ -5,6 +5,7 @@
  */
 import type { Part } from "@effect-websocket/protocol/Message"
 import type { Payload } from "../WebSocketStream.ts"
+import { allocateUnsafe } from "./memory.ts"
 
 // Small parts of one message are kept together up to this many bytes, so that a
 // peer that sends byte by byte costs bytes and not objects.
@@ -25,7 +26,7 @@ const none: Uint8Array = new Uint8Array(0)
  * @internal
  */
 export const concatBytes = (arrays: ReadonlyArray<Uint8Array>, size: number): Uint8Array => {
-  const out = new Uint8Array(size)
+  const out = allocateUnsafe(size)
   let offset = 0
   for (const bytes of arrays) {
     out.set(bytes, offset)
@@ -50,7 +51,7 @@ const sharedTimes = 4
 
 // The rest of a frame that was begun is likely to come. An array for it is made before it does, but not by what the peer
 // announces alone: at most so many times what has come.
-const aheadAtMost = 8
+const aheadAtMost = 32
 
 // A view must not pin a chunk much larger than itself.
 const pinsMore = (data: Uint8Array): boolean => data.length * 4 < data.buffer.byteLength
@@ -91,7 +92,7 @@ class Store {
   keep(data: Uint8Array, capacity: number): Uint8Array {
     const { length } = data
     if (length > this.#bytes.length - this.#used) {
-      this.#bytes = new Uint8Array(Math.max(length, capacity))
+      this.#bytes = allocateUnsafe(Math.max(length, capacity))
       this.#used = 0
     }
     const kept = this.#bytes.subarray(this.#used, this.#used + length)

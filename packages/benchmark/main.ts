@@ -44,7 +44,7 @@ const run = Effect.fnUntraced(function*({ brief, cell, rounds, seconds }: Comman
   const chosen = cells.filter(({ name }) => Option.isNone(cell) || name.includes(cell.value))
   if (chosen.length === 0) return yield* new ProgramFailed({ message: "no cell has such a name" })
   const begin = performance.now()
-  const extent = brief ? { rounds: 1, seconds: 0.05, warmUp: 0, brief } : { rounds, seconds, warmUp: 0.4, brief }
+  const extent = brief ? { rounds: 1, seconds: 0.05, warmUp: 0, brief } : { rounds, seconds, warmUp: 1, brief }
   const bench = yield* Bench.make(extent)
   const all: Array<Measured> = []
   for (const cell of chosen) {

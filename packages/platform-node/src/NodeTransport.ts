@@ -266,6 +266,7 @@ const flush = (stream: Duplex, outbound: Outbound): void => {
   if (room === undefined) return
   outbound.room = undefined
   outbound.heldSince = undefined
+  if (large?.[1] === outbound) large = undefined
   if (room.length === 0 || stream.destroyed || stream.writableEnded) return room.giveBack()
   const bytes = room.bytes.subarray(0, room.length)
   const mayGoAtOnce = isPlain(stream) && stream.writableLength === 0
@@ -297,16 +298,18 @@ const hand = (
 const isOpen = (outbound: Outbound): boolean =>
   !outbound.full && outbound.end === undefined && outbound.waiting.length === 0
 
-/** Who has a large array. */
+/** Who has a large array, or is about to. */
 let large: readonly [Duplex, Outbound] | undefined
 
 /**
  * Gives what the one before has gathered in a large array to its stream, so that
- * the array, which the processor has at hand, serves the next.
+ * the array, which the processor has at hand, serves the next. A stream may have
+ * others write before it returns.
  */
 const passOn = (stream: Duplex, outbound: Outbound): void => {
-  if (large !== undefined && large[1] !== outbound) flush(...large)
+  const before = large
   large = [stream, outbound]
+  if (before !== undefined) flush(...before)
 }
 
 /** Room for `size` bytes behind what was gathered. */
@@ -319,7 +322,10 @@ const gather = (stream: Duplex, outbound: Outbound, size: number, more: boolean)
     flush(stream, outbound)
     return gather(stream, outbound, size, more)
   }
-  if (length + size > smallSlabs.size) passOn(stream, outbound)
+  if (length + size > smallSlabs.size && large?.[1] !== outbound) {
+    passOn(stream, outbound)
+    return gather(stream, outbound, size, more)
+  }
   const slab = takeSlab(length + size)
   if (room !== undefined) {
     slab.bytes.set(room.bytes.subarray(0, length))

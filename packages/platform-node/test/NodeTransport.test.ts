@@ -318,6 +318,55 @@ describe("NodeTransport", () => {
         assert.deepStrictEqual(calls, [["abcd"], ["e"]])
       }))
 
+    describe("where much is written", () => {
+      const put = (endpoint: Transport.Endpoint, letter: string) => {
+        const room = endpoint.roomUnsafe!(5000)!
+        room.bytes.fill(letter.charCodeAt(0), room.length, room.length + 5000)
+        room.length += 5000
+      }
+
+      /** What was written, without repetitions. */
+      const lettersOf = (calls: ReadonlyArray<ReadonlyArray<string>>) =>
+        calls.flat().join("").replace(/(.)\1{4999}/g, "$1")
+
+      it.live("that of one connection leaves when the next begins, in order and whole", () =>
+        Effect.gen(function*() {
+          const [one, other]: [Array<Array<string>>, Array<Array<string>>] = [[], []]
+          const ends = [NodeTransport.makeEndpoint(recorder(one)), NodeTransport.makeEndpoint(recorder(other))] as const
+          put(ends[0], "a")
+          put(ends[0], "b")
+          assert.deepStrictEqual(one, [])
+          put(ends[1], "x")
+          assert.strictEqual(lettersOf(one), "ab")
+          put(ends[0], "c")
+          assert.strictEqual(lettersOf(other), "x")
+          put(ends[0], "d")
+          yield* Effect.yieldNow
+          assert.deepStrictEqual([lettersOf(one), lettersOf(other)], ["abcd", "x"])
+        }))
+
+      it.live("a stream that has others write before it returns loses nothing of theirs", () =>
+        Effect.gen(function*() {
+          const calls: Array<Array<string>> = []
+          const second = NodeTransport.makeEndpoint(recorder(calls))
+          const first = NodeTransport.makeEndpoint(
+            new Duplex({
+              read() {},
+              write(_chunk, _encoding, done) {
+                put(second, "i")
+                done()
+              }
+            })
+          )
+          put(first, "a")
+          put(second, "j")
+          put(first, "b")
+          yield* Effect.yieldNow
+          yield* Effect.yieldNow
+          assert.strictEqual(lettersOf(calls), "iji")
+        }))
+    })
+
     describe("where more is expected to follow", () => {
       const put = (endpoint: Transport.Endpoint, text: string, more: boolean) => {
         const room = endpoint.roomUnsafe!(text.length, more)!

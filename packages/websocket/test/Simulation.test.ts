@@ -10,6 +10,7 @@ import * as WebSocketServer from "effect-websocket/WebSocketServer"
 import { WebSocketStream } from "effect-websocket/WebSocketStream"
 import * as Arbitrary from "effect/Arbitrary"
 import * as Data from "effect/Data"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
@@ -60,9 +61,21 @@ describe("Simulation", () => {
     it.effect("fails with the seed, the faults and the end of the transcript", () =>
       Effect.gen(function*() {
         const faults = [{ _tag: "Reset", at: 1500, from: "client", to: "server" }] as const
-        const { message } = yield* flip(Simulation.run({ seed: 7, scenario: talk, network, faults }))
+        const maxTime = Duration.minutes(1)
+        const { message } = yield* flip(Simulation.run({ seed: 7, scenario: talk, network, faults, maxTime }))
         assert.include(message, "seed 7")
-        assert.include(message, "{ _tag: \"Reset\", at: 1500, from: \"client\", to: \"server\" }")
+        const source = [
+          "To run it again: Simulation.run({",
+          "  scenario,",
+          "  seed: 7,",
+          "  network: { latency: 5, jitter: 10, chunkSize: [1, 20] },",
+          "  maxTime: 60000,",
+          "  faults: [",
+          "    { _tag: \"Reset\", at: 1500, from: \"client\", to: \"server\" }",
+          "  ]",
+          "})"
+        ]
+        assert.include(message, source.join("\n"))
         assert.include(message, "text \"message 1\"")
         assert.include(message, "client:49152  reset")
       }))

@@ -10,6 +10,7 @@
  */
 import * as Arbitrary from "effect/Arbitrary"
 import * as Schema from "effect/Schema"
+import { literal } from "./internal/literal.ts"
 
 const Millis = Schema.Int.check(Schema.isGreaterThanOrEqualTo(0))
 const Host = Schema.NonEmptyString
@@ -226,9 +227,6 @@ export const arbitrary = (options: GenerateOptions): Arbitrary.Arbitrary<FaultSc
   return Arbitrary.array(choose(kinds.map((kind) => all[kind])), { maxLength: options.most ?? 5 })
 }
 
-const formatFault = (fault: Fault): string =>
-  `{ ${Object.entries(fault).map(([key, value]) => `${key}: ${JSON.stringify(value)}`).join(", ")} }`
-
 /**
  * Prints a schedule as TypeScript source, a fault a line, to paste into a test.
  *
@@ -245,4 +243,4 @@ const formatFault = (fault: Fault): string =>
  * @since 1.0.0
  */
 export const source = (schedule: FaultSchedule): string =>
-  schedule.length === 0 ? "[]" : `[\n${schedule.map((fault) => `  ${formatFault(fault)}`).join(",\n")}\n]`
+  schedule.length === 0 ? "[]" : `[\n${schedule.map((fault) => `  ${literal(fault)}`).join(",\n")}\n]`

@@ -16,6 +16,7 @@ import * as Exit from "effect/Exit"
 import type * as Scope from "effect/Scope"
 import * as FaultSchedule from "./FaultSchedule.ts"
 import { isAssertion } from "./internal/assertions.ts"
+import { literal } from "./internal/literal.ts"
 import * as SimulatedNetwork from "./SimulatedNetwork.ts"
 import * as Transcript from "./Transcript.ts"
 import * as VirtualTime from "./VirtualTime.ts"
@@ -43,6 +44,16 @@ export interface Options<A, E, R> extends VirtualTime.Options {
 }
 
 /**
+ * What a scenario is run with, besides the seed and the faults.
+ *
+ * @category models
+ * @since 1.0.0
+ */
+export interface Settings extends Omit<VirtualTime.Options, "seed"> {
+  readonly network?: SimulatedNetwork.Options | undefined
+}
+
+/**
  * What is known of a run.
  *
  * @category models
@@ -51,6 +62,8 @@ export interface Options<A, E, R> extends VirtualTime.Options {
 export interface Report<A, E> extends VirtualTime.Outcome<A, E> {
   readonly seed: number | string
   readonly faults: FaultSchedule.FaultSchedule
+  /** All else that the scenario was run with. */
+  readonly settings: Settings
   readonly transcript: Transcript.Transcript
   /** The most bytes that each direction of each connection took at one time. */
   readonly peaks: ReadonlyArray<SimulatedNetwork.Peak>
@@ -70,15 +83,25 @@ export class SimulationFailed extends Data.TaggedError("SimulationFailed")<{
   readonly runs: number
 }> {
   override get message(): string {
-    const { faults, seed, time, transcript } = this.report
+    const { seed, time, transcript } = this.report
     return [
       `Run ${this.runs} failed with seed ${JSON.stringify(seed)} after ${time} ms of virtual time`,
       problemOf(this.report)?.text ?? "",
-      `faults: ${FaultSchedule.source(faults)}`,
+      `To run it again: ${source(this.report)}`,
       "The end of the transcript:",
       Transcript.format(transcript, { last: 40 })
     ].join("\n")
   }
+}
+
+const field = (name: string, value: unknown): ReadonlyArray<string> =>
+  value === undefined ? [] : [`  ${name}: ${literal(value)},\n`]
+
+/** A run as TypeScript, to paste into a test. */
+const source = ({ faults, seed, settings }: Report<unknown, unknown>): string => {
+  const fields = Object.entries({ seed, ...settings }).flatMap(([name, value]) => field(name, value))
+  const schedule = FaultSchedule.source(faults).replaceAll("\n", "\n  ")
+  return `Simulation.run({\n  scenario,\n${fields.join("")}  faults: ${schedule}\n})`
 }
 
 interface Problem {
@@ -120,13 +143,14 @@ export const observe = <A, E, R>(
   options: Options<A, E, R>
 ): Effect.Effect<Report<A, E>, never, Exclude<R, Provided>> =>
   Effect.suspend(() => {
-    const { faults = [], seed = 0 } = options
+    const { faults = [], scenario, seed = 0 } = options
+    const settings = settingsOf(options)
     let network: SimulatedNetwork.SimulatedNetwork["Service"] | undefined
     let seen: Pick<Report<A, E>, "peaks" | "residue" | "transcript"> = nothing
     const program = Effect.gen(function*() {
       network = yield* SimulatedNetwork.make({ seed, ...options.network })
       yield* network.play(faults)
-      const provided = Effect.provideService(options.scenario, SimulatedNetwork.SimulatedNetwork, network)
+      const provided = Effect.provideService(scenario, SimulatedNetwork.SimulatedNetwork, network)
       return yield* Effect.scoped(provided)
     })
     const finished = Effect.suspend(() => network === undefined ? Effect.void : look(network)).pipe(
@@ -136,9 +160,18 @@ export const observe = <A, E, R>(
     )
     return Effect.map(
       VirtualTime.observe(program, { ...options, finished }),
-      (outcome): Report<A, E> => ({ ...outcome, ...seen, seed, faults })
+      (outcome): Report<A, E> => ({ ...outcome, ...seen, seed, faults, settings })
     ) as Effect.Effect<Report<A, E>, never, Exclude<R, Provided>>
   })
+
+const settingsOf = ({ interleave, interruptAt, maxSteps, maxTime, network, promises }: Settings): Settings => ({
+  network,
+  interleave,
+  promises,
+  maxTime,
+  maxSteps,
+  interruptAt
+})
 
 /** What is known of a run that ended before it had a network. */
 const nothing = { peaks: [], residue: { listeners: [], ends: [] }, transcript: { events: [] } }
@@ -221,7 +254,7 @@ const runOf = <A, E, R>(
   record: boolean
 ): Options<A, E, R> => {
   const network = typeof options.network === "function" ? options.network(seed) : options.network
-  return { ...options, seed, faults, network: { ...network, record } }
+  return { ...options, seed, faults, network: record ? network : { ...network, record } }
 }
 
 const arbitraryOf = <A, E, R>({ faults }: Checked<A, E, R>) =>

@@ -19,10 +19,10 @@ import * as Schema from "effect/Schema"
 import * as Library from "../packages/websocket/test/fixtures/simulations.ts"
 import * as Examples from "../scratchpad/test/simulations/all.ts"
 
-const names = [...Library.names, ...Object.keys(Examples.checks)]
+const names = [...Library.names, ...Object.keys(Examples.examples)]
 
 const check = (name: string, from: number, seeds: number, interleave: false | "everywhere") =>
-  Examples.checks[name]?.({ from, seeds, interleave }) ?? Library.check(name, from, seeds, interleave)
+  Examples.examples[name]?.check({ from, seeds, interleave }) ?? Library.check(name, from, seeds, interleave)
 
 const simulate = Effect.fnUntraced(
   function*(name: string, from: number, seeds: number, interleave: false | "everywhere") {

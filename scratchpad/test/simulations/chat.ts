@@ -32,6 +32,7 @@ const scenario = Effect.gen(function*() {
   if (message !== undefined) return yield* new Conditions.Broken({ message })
 }).pipe(Effect.scoped, Effect.provide(Chat.layerRoom()))
 
-/** Checks seeds, and gives how many. */
-export const check = (seeds: Conditions.Seeds) =>
-  Conditions.check({ clients: Conversation.members, kinds: Conditions.accidents }, scenario, seeds)
+export const { check, observe } = Conditions.simulated(
+  { clients: Conversation.members, kinds: Conditions.accidents },
+  scenario
+)

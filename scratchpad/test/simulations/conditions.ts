@@ -46,18 +46,26 @@ export interface Seeds {
   readonly interleave?: boolean | "everywhere" | undefined
 }
 
-/** Checks a scenario under the conditions, and gives the number of runs. */
-export const check = <E>(
+/** A scenario under its conditions. */
+export interface Simulated {
+  /** Checks seeds, and gives how many. */
+  readonly check: (seeds: Seeds) => Effect.Effect<number, Simulation.SimulationFailed>
+  /** Runs one seed as `check` does, and tells what is known of the run. */
+  readonly observe: (
+    seed: number,
+    interleave: boolean | "everywhere"
+  ) => Effect.Effect<Simulation.Report<void, unknown>>
+}
+
+export const simulated = (
   { clients, kinds }: Conditions,
-  scenario: Effect.Effect<void, E, Simulation.Provided>,
-  seeds: Seeds
-): Effect.Effect<number, Simulation.SimulationFailed> =>
-  Simulation.check({
-    ...seeds,
+  scenario: Effect.Effect<void, unknown, Simulation.Provided>
+): Simulated => {
+  const options = {
     scenario,
     promises: false,
     maxTime: "10 minutes",
-    network: (seed) => networks[seed % networks.length]!,
+    network: (seed: number) => networks[seed % networks.length]!,
     faults: FaultSchedule.arbitrary({
       links: clients.map((client) => [client, "server"] as const),
       until,
@@ -66,7 +74,12 @@ export const check = <E>(
       connections: 1,
       kinds
     })
-  })
+  } as const
+  return {
+    check: (seeds) => Simulation.check({ ...options, ...seeds }),
+    observe: (seed, interleave) => Simulation.observeSeed({ ...options, interleave }, seed)
+  }
+}
 
 /** Everything but changed bytes, against which WebSocket has no means. */
 export const accidents = [

@@ -53,7 +53,7 @@ interface Seen {
   version: number | undefined
 }
 
-const observe = Effect.fnUntraced(function*(member: Chat.Client<unknown>) {
+const follow = Effect.fnUntraced(function*(member: Chat.Client<unknown>) {
   const seen: Seen = { refusals: 0, version: undefined }
   yield* Effect.forkScoped(Stream.runForEach(member.stateChanges, (state) =>
     Effect.sync(() => {
@@ -84,7 +84,7 @@ const scenario = Effect.gen(function*() {
     Conversation.members,
     (name) => Effect.provide(Chat.client({ name, connect }), SimulatedNetwork.layerDialer(name))
   )
-  const seen = yield* Effect.forEach(members, observe)
+  const seen = yield* Effect.forEach(members, follow)
   const heard = yield* Effect.forEach(members, Conversation.talk, { concurrency: "unbounded" })
   yield* Fiber.join(deploying)
   yield* Effect.sleep(Conditions.calm)
@@ -95,6 +95,4 @@ const scenario = Effect.gen(function*() {
   Effect.provide(Layer.mergeAll(Chat.layerRoom(), SimulatedNetwork.layerListen("server", 80)))
 )
 
-/** Checks seeds, and gives how many. */
-export const check = (seeds: Conditions.Seeds) =>
-  Conditions.check({ clients: Conversation.members, kinds }, scenario, seeds)
+export const { check, observe } = Conditions.simulated({ clients: Conversation.members, kinds }, scenario)

@@ -73,6 +73,4 @@ const scenario = Effect.gen(function*() {
   yield* each(converse(messages))
 }).pipe(Effect.scoped)
 
-/** Checks seeds, and gives how many. */
-export const check = (seeds: Conditions.Seeds) =>
-  Conditions.check({ clients, kinds: Conditions.accidents }, scenario, seeds)
+export const { check, observe } = Conditions.simulated({ clients, kinds: Conditions.accidents }, scenario)

@@ -179,6 +179,4 @@ const scenario = Effect.suspend(() => {
   return Effect.provide(scenarioOf(books), Layer.mergeAll(layerAudited(books), RpcSerialization.layerJson))
 })
 
-/** Checks seeds, and gives how many. */
-export const check = (seeds: Conditions.Seeds) =>
-  Conditions.check({ clients: buyers, kinds: Conditions.accidents }, scenario, seeds)
+export const { check, observe } = Conditions.simulated({ clients: buyers, kinds: Conditions.accidents }, scenario)

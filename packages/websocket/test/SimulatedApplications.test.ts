@@ -12,6 +12,7 @@ import { WebSocketStream } from "effect-websocket/WebSocketStream"
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 
 class Wrong extends Data.TaggedError("Wrong")<{ readonly message: string }> {}
@@ -64,6 +65,32 @@ const counter = Effect.fnUntraced(function*(remembers: boolean) {
   if (total !== 5) return yield* new Wrong({ message: `Counted ${total} of 5` })
 })
 
+/** A counter whose client counts as done what it has written, or waits until the server says so. */
+const meter = Effect.fnUntraced(function*(waits: boolean) {
+  const read = new Set<string>()
+  const handler = Effect.gen(function*() {
+    const stream = yield* WebSocketStream
+    yield* Stream.runForEach(stream.messages, (reading) =>
+      Effect.suspend(() => {
+        read.add(String(reading))
+        return stream.write("read")
+      }))
+  })
+  const report = Effect.fnUntraced(function*(left: Array<number>) {
+    const stream = yield* dial
+    while (left.length > 0) {
+      yield* Effect.sleep(20)
+      yield* stream.write(`${left[0]}`)
+      if (waits) yield* stream.read
+      left.shift()
+    }
+    yield* stream.close()
+  }, Effect.scoped)
+  const left = Array.from({ length: 20 }, (_, index) => index)
+  yield* Effect.eventually(Effect.suspend(() => report(left))).pipe(Effect.provide(serve(handler)))
+  if (read.size !== 20) return yield* new Wrong({ message: `${read.size} of 20 readings` })
+})
+
 /** A client that asks for many long answers, and a server that gives them one by one. */
 const answers = Effect.fnUntraced(function*(concurrency: 1 | 2) {
   const handler = Effect.gen(function*() {
@@ -100,10 +127,28 @@ const room = Effect.fnUntraced(function*(always: boolean) {
 
 const kinds = (failed: Simulation.SimulationFailed) => failed.report.faults.map(({ _tag }) => _tag)
 
+/** Finds the bug, and finds it again by what the failure says. */
+const find = Effect.fnUntraced(function*<E>(scenario: Effect.Effect<void, E, Simulation.Provided>) {
+  const failed = yield* Effect.flip(Simulation.check({ ...options, scenario }))
+  const { faults, seed, settings } = failed.report
+  const pasted = yield* Schema.decodeUnknownEffect(FaultSchedule.FaultSchedule)(JSON.parse(JSON.stringify(faults)))
+  const again = yield* Effect.flip(Simulation.run({ ...settings, scenario, seed, faults: pasted }))
+  assert.deepStrictEqual(again.report.transcript, failed.report.transcript)
+  return again
+})
+
 describe("bugs of applications", () => {
+  it.effect("an update that is lost on a reconnect: one fault is enough", () =>
+    Effect.gen(function*() {
+      const failed = yield* find(meter(false))
+      assert.deepStrictEqual(kinds(failed), ["Reset"])
+      assert.match(failed.message, /\d+ of 20 readings/)
+      assert.strictEqual(yield* Simulation.check({ ...options, scenario: meter(true) }), options.seeds)
+    }), 60_000)
+
   it.effect("an update that is counted twice after a reconnect: one fault is enough", () =>
     Effect.gen(function*() {
-      const failed = yield* Effect.flip(Simulation.check({ ...options, scenario: counter(false) }))
+      const failed = yield* find(counter(false))
       assert.deepStrictEqual(kinds(failed), ["Reset"])
       assert.match(failed.message, /Counted 6 of 5/)
       assert.strictEqual(yield* Simulation.check({ ...options, scenario: counter(true) }), options.seeds)
@@ -111,7 +156,7 @@ describe("bugs of applications", () => {
 
   it.effect("a deadlock under back-pressure: no fault is needed", () =>
     Effect.gen(function*() {
-      const failed = yield* Effect.flip(Simulation.check({ ...options, scenario: answers(1) }))
+      const failed = yield* find(answers(1))
       assert.deepStrictEqual(kinds(failed), [])
       assert.match(failed.message, /Deadlock|TimeLimit/)
       yield* Simulation.run({ scenario: answers(2), network: options.network })
@@ -119,7 +164,7 @@ describe("bugs of applications", () => {
 
   it.effect("a member that is never taken out after a reset: one fault is enough", () =>
     Effect.gen(function*() {
-      const failed = yield* Effect.flip(Simulation.check({ ...options, scenario: room(false) }))
+      const failed = yield* find(room(false))
       assert.deepStrictEqual(kinds(failed), ["Reset"])
       assert.match(failed.message, /1 members are left/)
       assert.strictEqual(yield* Simulation.check({ ...options, scenario: room(true) }), options.seeds)

@@ -127,6 +127,19 @@ const collect = Effect.fnUntraced(function*<E>(messages: Stream.Stream<Payload, 
 })
 
 describe("a connection that ends is followed by another", () => {
+  it.effect("leaving while the peer closes tells of the closing once", () =>
+    Effect.gen(function*() {
+      const { leave, peers, states } = yield* begin()
+      yield* peers[0]!.send(close(1001))
+      yield* settled
+      assert.strictEqual(states.at(-1)?._tag, "Closing")
+      const leaving = yield* Effect.forkChild(leave(Exit.void))
+      yield* settled
+      yield* TestClock.adjust(2 * config.closeTimeout)
+      yield* Fiber.join(leaving)
+      assert.deepStrictEqual(states.map(({ _tag }) => _tag), ["Connecting", "Open", "Closing", "Ended"])
+    }))
+
   it.effect("and every state on the way is told, from the current one on", () =>
     Effect.gen(function*() {
       const { peers, socket, states } = yield* begin(["cut", "cut"])

@@ -136,7 +136,7 @@ export class Reconnecting<E> {
       this.#leaving = true
       yield* Fiber.interrupt(loop)
       const stream = this.state._tag === "Open" || this.state._tag === "Closing" ? this.state.stream : undefined
-      if (stream !== undefined) this.set({ _tag: "Closing", stream })
+      if (this.state._tag === "Open") this.set({ _tag: "Closing", stream: this.state.stream })
       yield* Effect.forEach(Array.from(this.#scopes), (scope) => this.closeScope(scope, exit), {
         concurrency: "unbounded",
         discard: true

@@ -238,7 +238,9 @@ export const run = <A, E, R>(
  *
  * **Gotchas**
  *
- * What comes from outside makes runs of the same seed different.
+ * What comes from outside makes runs of the same seed different. So does what
+ * Effect counts for the whole process: the numbers of RPC requests and the names
+ * of spans, unless `RpcClient.make` is given `generateRequestId` and `disableTracing`.
  *
  * @category running
  * @since 1.0.0

@@ -54,6 +54,14 @@ export const telemetries = (style: "read+write" | "pull+writeAll"): ReadonlyArra
   contender("traced", "ours", { style, telemetry: "traced" })
 ]
 
+/** Servers that send bulk. */
+export const bulks = [
+  contender("ours", "ours-bulk", { config: { controlDelay: 50 } }),
+  contender("ours, controlDelay off", "ours-bulk"),
+  contender("ws", "ws-bulk"),
+  contender("effect", "effect-bulk")
+]
+
 /** Ours telling every connection, in two ways. */
 export const broadcasters = [
   contender("Broadcast.writeAll", "ours", { style: "read+write" }),

@@ -7,8 +7,10 @@ export type Style = "read+write" | "pull+writeAll" | "readSome+writeSome"
 
 /** A server's task, or a client's. */
 export interface Setting {
-  /** Servers echo or send what one says to all; clients send, receive or echo, at `url`. */
-  readonly task: "echo" | "fan-out" | "send" | "receive"
+  /** Servers echo, send what one says to all, or send `bulk`; clients send, receive or echo, at `url`. */
+  readonly task: "echo" | "fan-out" | "bulk" | "send" | "receive"
+  /** What every client of a server is sent: so many messages, one after another, of so many bytes. */
+  readonly bulk?: { readonly messages: number; readonly size: number }
   readonly url?: string
   readonly style?: Style
   /** How many messages a client writes at once. Default 1. */
@@ -19,7 +21,13 @@ export interface Setting {
   /** Ours without what it counts, or with a tracer. Default: counted, and traced by nobody. */
   readonly telemetry?: "uncounted" | "traced"
   /** Fields of our configuration. */
-  readonly config?: { readonly keepAlive?: "off"; readonly idleTimeout?: "infinity"; readonly fragmentSize?: number }
+  readonly config?: {
+    readonly keepAlive?: "off"
+    readonly idleTimeout?: "infinity"
+    readonly fragmentSize?: number
+    /** Milliseconds. */
+    readonly controlDelay?: number | undefined
+  }
 }
 
 /** The largest message of any cell, with room: every contender takes it. */

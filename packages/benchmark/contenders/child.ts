@@ -66,6 +66,12 @@ const answer = (request: { readonly do: "usage" | "memory" | "resident" | "watch
 /** What the contender has to do. */
 export const setting = JSON.parse(process.argv[2]!) as Setting
 
+/** The message that every client is sent, and how many times. */
+export const bulk = (): { readonly message: Buffer; readonly messages: number } => {
+  const { messages, size } = setting.bulk!
+  return { message: Buffer.alloc(size, 42), messages }
+}
+
 /** Says that the task has begun: a server at its port, a client at none. */
 export const ready = (port = 0): void => {
   listen(answer)

@@ -66,6 +66,18 @@ export interface WebSocketConfig {
    */
   readonly fragmentSize: number
   /**
+   * How much longer than on an empty line a ping, pong or Close frame may take
+   * behind data that this side sends, as 50 milliseconds. What waits below is kept
+   * so short by Pings of the library's own between the frames, which the peer's
+   * Pongs answer and nobody else sees, and by smaller fragments. A peer that does
+   * not answer one for a second, or four times as long as they took, is not
+   * waited for until it does. Costs up to a tenth of a line's rate, more where
+   * the application pauses between messages or the peer's Pongs are slow for
+   * other reasons, and some CPU for each byte. Default off: megabytes may wait
+   * below, 600 ms at 4 MiB/s.
+   */
+  readonly controlDelay: Duration.Input
+  /**
    * Payload of writers that wait for others, in bytes; beyond it a write fails
    * with `QueueFull` and does not wait. A write that finds nobody waiting is
    * never refused. Default 64 MiB.
@@ -127,6 +139,7 @@ export const defaults: WebSocketConfig = {
   maxCompressionRatio: 1032,
   readBuffer: 64 * 1024,
   fragmentSize: 64 * 1024,
+  controlDelay: Duration.infinity,
   maxQueuedBytes: 64 * 1024 * 1024,
   maxHeadSize: 16 * 1024,
   maxHeaderLines: 100,

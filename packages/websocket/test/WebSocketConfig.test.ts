@@ -8,14 +8,16 @@ const { defaults, layer, override, resolve } = WebSocketConfig
 
 describe("WebSocketConfig", () => {
   it("every limit is finite by default, and every wait that ends a connection", () => {
-    const { idleTimeout: _, keepAlive: __, messageTimeout, ...others } = defaults
+    const { controlDelay, idleTimeout: _, keepAlive: __, messageTimeout, ...others } = defaults
     const { closeTimeout, drainRetryAfter, drainTimeout, handshakeTimeout, ...limits } = others
     assert.isTrue(Object.values(limits).every(Number.isFinite))
     assert.notStrictEqual(drainRetryAfter, "off")
     for (const time of [closeTimeout, drainTimeout, handshakeTimeout, (drainRetryAfter as RetryHint.Range).max]) {
       assert.isTrue(Duration.isFinite(Duration.fromInputUnsafe(time)))
     }
-    assert.isFalse(Duration.isFinite(Duration.fromInputUnsafe(messageTimeout)))
+    for (const time of [messageTimeout, controlDelay]) {
+      assert.isFalse(Duration.isFinite(Duration.fromInputUnsafe(time)))
+    }
   })
 
   it.effect("takes an option over the environment's over the default, field by field", () =>

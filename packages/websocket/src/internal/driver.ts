@@ -14,7 +14,7 @@ import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
-import type * as Duration from "effect/Duration"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
@@ -33,6 +33,7 @@ import { Inbox } from "./inbox.ts"
 import type { Link } from "./link.ts"
 import { Liveness } from "./liveness.ts"
 import { Outbox } from "./outbox.ts"
+import { Pacing } from "./pacing.ts"
 import { Pings } from "./pings.ts"
 import { type Counts, countsOf } from "./telemetry.ts"
 import * as Tracing from "./tracing.ts"
@@ -109,6 +110,9 @@ export class Driver implements Receiver {
   readonly outbox: Outbox
   readonly pings: Pings
   readonly liveness: Liveness
+  readonly entropy: Entropy.Entropy
+  /** How long a control frame may wait below the outbox, in milliseconds. */
+  readonly controlDelay: number
   /** Shortest message that is compressed, in bytes; `undefined` where none is. */
   readonly compressFrom: number | undefined
   /** Window of the messages that this side compresses, base-2 logarithm of its bytes; 0 where none is compressed. */
@@ -119,6 +123,7 @@ export class Driver implements Receiver {
   readonly #closing: Closing
   readonly #contexts: Contexts | undefined
   #watchers: Set<(frame: ControlFrame) => void> | undefined
+  #pacing: Pacing | undefined
   /** What was inflated since others had their turn, as `turnSize` counts. */
   #inflated = 0
   /** How many bytes are received next, where they may be compressed. */
@@ -138,6 +143,8 @@ export class Driver implements Receiver {
     this.role = role
     this.handshake = handshake
     this.config = config
+    this.controlDelay = Duration.toMillis(config.controlDelay)
+    this.entropy = entropy
     this.context = context
     this.counts = countsOf(context, role)
     this.deadlines = deadlinesOf(clock)
@@ -155,7 +162,8 @@ export class Driver implements Receiver {
       traffic: this.counts.traffic
     })
     this.inbox = new Inbox(config.readBuffer, () => this.onRoom())
-    this.outbox = new Outbox(this.connection, link.writer, config.fragmentSize, this)
+    const isPaced = this.controlDelay !== Infinity
+    this.outbox = new Outbox(this.connection, link.writer, config.fragmentSize, isPaced, this)
     this.pings = new Pings(this.outbox, clock, this)
     this.liveness = new Liveness(this)
     this.#closing = new Closing(this)
@@ -181,12 +189,20 @@ export class Driver implements Receiver {
     this.#contexts?.use()
   }
 
+  /** Made when data is sent. */
+  pacing(): Pacing {
+    return this.#pacing ??= new Pacing(this)
+  }
+
   onRoundTrip(duration: Duration.Duration): void {
     this.counts.onRoundTrip(duration)
   }
 
   onState(state: State): void {
-    if (state !== "Open") this.writing?.onClosing()
+    if (state !== "Open") {
+      this.writing?.onClosing()
+      this.#pacing?.stop()
+    }
     if (state === "Closing") this.#span?.close()
     if (state !== "Closed") return
     this.#contexts?.stop()
@@ -406,7 +422,7 @@ export class Driver implements Receiver {
   onPong(payload: Uint8Array): void {
     this.#taken += partCost
     this.pings.onPong(payload)
-    this.#notify({ _tag: "Pong", payload })
+    if (this.#pacing?.isMarker(payload) !== true) this.#notify({ _tag: "Pong", payload })
   }
 
   onClose({ code, reason }: CloseCode.CloseFrame): void {

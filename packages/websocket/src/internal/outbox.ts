@@ -20,6 +20,7 @@ import * as Result from "effect/Result"
 import * as Transport from "../Transport.ts"
 import type { WriteError } from "../WebSocketError.ts"
 import { deflateSize } from "./compression.ts"
+import type { Pacing } from "./pacing.ts"
 import { concatBytes, concatPieces } from "./parts.ts"
 
 /**
@@ -141,6 +142,8 @@ export interface Events {
   readonly expectsMore: () => boolean
   /** The error of writes once nothing more is sent. */
   readonly closedError: () => WriteError
+  /** Who says how much may be sent, where the outbox is paced. */
+  readonly pacing: () => Pacing
   readonly runFork: (
     effect: Effect.Effect<void, Transport.TransportError>
   ) => Fiber.Fiber<void, Transport.TransportError>
@@ -161,8 +164,12 @@ export class Outbox {
   readonly #connection: Connection
   readonly #writer: Transport.Writer
   readonly #events: Events
-  readonly #fragmentSize: number
-  readonly #batchSize: number
+  readonly #mostFragment: number
+  /** Longest payload of a frame now, and most bytes of those that go together. */
+  #fragmentSize: number
+  #batchSize: number
+  /** Bytes of data that may be sent before pacing is asked. */
+  #credit: number
   #handing: Fiber.Fiber<void, Transport.TransportError> | undefined
   #busy = false
   #ended = false
@@ -175,11 +182,19 @@ export class Outbox {
   /** What was compressed since others had their turn, as `deflateSize` counts. */
   #compressed = 0
 
-  constructor(connection: Connection, writer: Transport.Writer, fragmentSize: number, events: Events) {
+  constructor(
+    connection: Connection,
+    writer: Transport.Writer,
+    fragmentSize: number,
+    isPaced: boolean,
+    events: Events
+  ) {
     this.#connection = connection
     this.#writer = writer
     this.#events = events
-    this.#fragmentSize = fragmentSize === 0 ? Infinity : fragmentSize
+    this.#mostFragment = fragmentSize === 0 ? Infinity : fragmentSize
+    this.#credit = isPaced ? 0 : Infinity
+    this.#fragmentSize = this.#mostFragment
     this.#batchSize = Math.min(this.#fragmentSize, maxBatch)
   }
 
@@ -206,18 +221,24 @@ export class Outbox {
   offer(message: Outgoing): boolean {
     const length = lengthOf(message)
     if (message.compress || length > this.#fragmentSize || !this.#isIdle) return false
-    if (this.#writer.roomUnsafe === undefined) return this.#offerFrame(message, length)
-    const room = this.#writer.roomUnsafe(this.#connection.frameSize(length), this.#events.expectsMore())
+    const size = this.#connection.frameSize(length)
+    if (size > this.#credit) return false
+    if (this.#writer.roomUnsafe === undefined) return this.#offerFrame(message, length, size)
+    const room = this.#writer.roomUnsafe(size, this.#events.expectsMore())
     if (room === undefined) return false
     this.#appendWhole(message, room)
+    this.#credit -= size
     return true
   }
 
-  #offerFrame(message: Outgoing, length: number): boolean {
+  #offerFrame(message: Outgoing, length: number, size: number): boolean {
     if (this.#writer.offerUnsafe === undefined) return false
-    const room = this.#makeRoom(this.#connection.frameSize(length))
+    const room = this.#makeRoom(size)
     this.#appendWhole(message, room)
-    if (this.#writer.offerUnsafe(room.bytes)) return true
+    if (this.#writer.offerUnsafe(room.bytes)) {
+      this.#credit -= size
+      return true
+    }
     this.#connection.recall(message.type, length, message.deflated && message.bytes.length)
     return false
   }
@@ -239,6 +260,8 @@ export class Outbox {
       if (this.isClosing) return resume(Effect.fail(this.#events.closedError()))
       const sending: Sending = { data, done: resume }
       this.#sending = sending
+      // Before the first of much, where what there is to send tells more than what was allowed.
+      if (data.size > this.#credit && !this.#busy) this.#askPacing(data)
       this.#advance()
       data.waited = this.#sending === sending
       return Effect.sync(() => {
@@ -269,6 +292,11 @@ export class Outbox {
   /** Answers a Ping. Of answers that wait only the latest is sent, RFC 6455 section 5.5.3. */
   answer(payload: Uint8Array): void {
     this.#pong = payload
+    this.#advance()
+  }
+
+  /** Pacing may allow more by now. */
+  resume(): void {
     this.#advance()
   }
 
@@ -321,9 +349,21 @@ export class Outbox {
       } else if (this.#controls.length > 0) {
         this.#sendControl(this.#controls.shift()!)
       } else if (this.#sending !== undefined) {
-        this.#sendData(this.#sending)
+        if (this.#nextSize(this.#sending.data) <= this.#credit) this.#sendData(this.#sending)
+        else if (!this.#askPacing(this.#sending.data)) return
       } else return
     }
+  }
+
+  /** Sends a marker where that is asked for. Says whether there is more to do now. */
+  #askPacing(data: Data): boolean {
+    const pacing = this.#events.pacing()
+    const answer = pacing.ask(this.#credit, this.#nextSize(data), data.size)
+    if (this.#mostFragment !== Infinity) this.#fragmentSize = Math.min(this.#mostFragment, pacing.fragment)
+    this.#batchSize = Math.min(this.#fragmentSize, maxBatch)
+    this.#credit = typeof answer === "number" ? answer : 0
+    if (typeof answer !== "number") this.#hand(this.#connection.sendPing(answer), ignore)
+    return answer !== 0
   }
 
   #sendControl(control: Control): void {
@@ -353,6 +393,7 @@ export class Outbox {
       // A codec that dies has left the peer's context behind: nothing can follow.
       return this.#onFailure(Cause.die(defect))
     }
+    this.#credit -= frames?.length ?? 0
     this.#hand(Result.succeed(frames), accepted)
     this.#events.onCompressed()
   }
@@ -363,6 +404,7 @@ export class Outbox {
     const room = offered ?? this.#makeRoom(size)
     const end = room.length + size
     while (room.length < end) this.#appendNext(data, room)
+    this.#credit -= size
     if (offered === undefined) this.#hand(Result.succeed(room.bytes), accepted)
     else accepted()
   }
@@ -428,7 +470,7 @@ export class Outbox {
   #appendNext(data: Data, room: FrameEncoder.Room): void {
     const { bytes, deflated, type } = data.messages[data.index]!
     const source = deflated ?? bytes
-    const payload = source.length <= this.#fragmentSize
+    const payload = data.offset === 0 && source.length <= this.#fragmentSize
       ? source
       : source.subarray(data.offset, data.offset + this.#fragmentSize)
     const size = data.offset === 0 ? bytes.length : 0

@@ -14,6 +14,8 @@ interface Waiting {
   sentAt: bigint
   readonly control: Control
   readonly done: (exit: Exit.Exit<Duration.Duration, WriteError>) => void
+  /** Called instead where it is a marker, unless a later one is answered with it. */
+  readonly onMarker?: (() => void) | undefined
 }
 
 /**
@@ -69,11 +71,19 @@ export class Pings {
   onPong(payload: Uint8Array): void {
     const isAnswered = ({ control }: Waiting) => equal(control.payload, payload) && !this.#outbox.holds(control)
     const now = this.#clock.monotonicTimeNanosUnsafe()
-    for (const { done, sentAt } of this.#waiting.splice(0, this.#waiting.findLastIndex(isAnswered) + 1)) {
+    const answered = this.#waiting.splice(0, this.#waiting.findLastIndex(isAnswered) + 1)
+    for (const { done, onMarker, sentAt } of answered) {
+      if (onMarker !== undefined) continue
       const roundTrip = Duration.nanos(now - sentAt)
       this.#events.onRoundTrip(roundTrip)
       done(Exit.succeed(roundTrip))
     }
+    answered.findLast(({ onMarker }) => onMarker !== undefined)?.onMarker?.()
+  }
+
+  /** A marker is sent now, behind all pings that were sent. */
+  mark(payload: Uint8Array, onMarker: () => void): void {
+    this.#waiting.push({ sentAt: 0n, control: { opcode: "Ping", payload, done: ignore }, done: ignore, onMarker })
   }
 
   /** No Pong will come. */
@@ -113,3 +123,5 @@ export class Pings {
     return this.#waiting.some(({ control }) => equal(control.payload, payload)) ? this.#fresh() : payload
   }
 }
+
+const ignore = () => {}

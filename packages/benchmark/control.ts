@@ -46,7 +46,7 @@ const table = (rows: ReadonlyArray<ReadonlyArray<string>>): string => {
   return rows.map((row) => row.map((text, at) => text.padEnd(widths[at]!)).join("  ").trimEnd()).join("\n")
 }
 
-const start = (contender: Contenders.Contender, bulk: Setting["bulk"]) =>
+const start = (contender: Contenders.Contender, bulk: Scenario["bulk"]) =>
   Contenders.start(contender, { task: "bulk", bulk })
 
 const heads = ["", "MiB/s", "pings", "unanswered", "p50, ms", "p98, ms", "max, ms", "Close after, ms"]
@@ -70,7 +70,7 @@ const measureDelay = Effect.fnUntraced(function*({ bulk, name }: Scenario, secon
   const rows = yield* Effect.forEach(Contenders.bulks, (contender) =>
     Effect.gen(function*() {
       const { greeting: { port } } = yield* start(contender, bulk)
-      const drained = yield* Effect.promise(() => drain({ port, rate, seconds, interval: 50, patience: 5000 }))
+      const drained = yield* drain({ port, rate, seconds, interval: 50, patience: 5000 })
       if (drained.bytes === 0) return yield* new ProgramFailed({ message: `${contender.name}: nothing came` })
       return rowOf(contender.name, drained)
     }).pipe(Effect.scoped))
@@ -82,15 +82,14 @@ interface Cost {
   readonly perSecond: number
 }
 
-const measureWindow = (contender: Contenders.Contender, size: number, seconds: number) =>
-  Effect.gen(function*() {
-    const { ask, greeting: { port } } = yield* start(contender, { messages: 1e9, size })
-    const before = yield* ask<Usage>({ do: "usage" })
-    const drained = yield* Effect.promise(() => drain({ port, rate: Infinity, seconds, interval: 50, patience: 5000 }))
-    const after = yield* ask<Usage>({ do: "usage" })
-    const mebibytes = drained.bytes / mebibyte
-    return { wall: mebibytes / drained.time * 1000, perSecond: mebibytes / (after.cpu - before.cpu) * 1e6 }
-  }).pipe(Effect.scoped)
+const measureWindow = Effect.fnUntraced(function*(contender: Contenders.Contender, size: number, seconds: number) {
+  const { ask, greeting: { port } } = yield* start(contender, { messages: 1e9, size })
+  const before = yield* ask<Usage>({ do: "usage" })
+  const drained = yield* drain({ port, rate: Infinity, seconds, interval: 50, patience: 5000 })
+  const after = yield* ask<Usage>({ do: "usage" })
+  const mebibytes = drained.bytes / mebibyte
+  return { wall: mebibytes / drained.time * 1000, perSecond: mebibytes / (after.cpu - before.cpu) * 1e6 }
+}, Effect.scoped)
 
 const median = (values: ReadonlyArray<number>): number =>
   values.toSorted((left, right) => left - right)[values.length >> 1]!

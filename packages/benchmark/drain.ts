@@ -2,6 +2,11 @@
  * A peer that is sent bulk and reads it at a rate, sends pings meanwhile and a Close frame at the end, and notes when
  * each is answered. Answers pings, as it must. Knows nothing of the libraries under test.
  */
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Schedule from "effect/Schedule"
+import type * as Scope from "effect/Scope"
 import * as Net from "node:net"
 import { makeFrame } from "./wire.ts"
 
@@ -86,108 +91,107 @@ const bufferSize = 16 * 1024
 /** Catches up on what timers were late, in milliseconds of reading. */
 const slack = 8
 
-class Drain {
-  readonly #options: DrainOptions
-  readonly #done: (drained: Drained) => void
+class Peer {
+  readonly #rate: number
   readonly #socket: Net.Socket
   readonly #controls = new Controls((opcode, payload) => this.#onControl(opcode, payload))
-  readonly #sentAt: Array<number> = []
-  readonly #pings: Array<number> = []
-  #upgraded = false
-  #begunAt = 0
+  /** The handshake is done. */
+  readonly upgraded = Deferred.makeUnsafe<void>()
+  /** When the Close frame came. */
+  readonly closed = Deferred.makeUnsafe<number>()
+  /** When each ping was sent, and how long it took. */
+  readonly sentAt: Array<number> = []
+  readonly pings: Array<number> = []
+  bytes = 0
+  #isUpgraded = false
   #freeAt = 0
-  /** Until it has closed. */
-  #bytes = 0
-  #closedAt: number | undefined
 
-  constructor(options: DrainOptions, done: (drained: Drained) => void) {
-    this.#options = options
-    this.#done = done
+  constructor(port: number, rate: number) {
+    this.#rate = rate
     const onread = {
       buffer: Buffer.alloc(bufferSize),
       callback: (size: number, bytes: Uint8Array) => this.#onRead(size, bytes)
     }
-    this.#socket = Net.connect({ host: "127.0.0.1", port: options.port, onread })
+    this.#socket = Net.connect({ host: "127.0.0.1", port, onread })
     this.#socket.on("error", () => {})
     this.#socket.write(head)
+  }
+
+  send(opcode: number, payload: Buffer): void {
+    this.#socket.write(makeFrame(0x80 | opcode, payload, key))
+  }
+
+  ping(): void {
+    const payload = Buffer.alloc(4)
+    payload.writeUInt32BE(this.sentAt.length)
+    this.sentAt.push(performance.now())
+    this.send(9, payload)
+  }
+
+  destroy(): void {
+    this.#socket.destroy()
   }
 
   #onRead(size: number, bytes: Uint8Array): boolean {
     this.#take(Buffer.from(bytes.subarray(0, size)))
     const now = performance.now()
-    this.#freeAt = Math.max(this.#freeAt, now - slack) + size / this.#options.rate * 1000
+    this.#freeAt = Math.max(this.#freeAt, now - slack) + size / this.#rate * 1000
     const wait = this.#freeAt - now
     if (wait < 1) return true
-    setTimeout(() => this.#socket.resume(), wait)
+    Effect.runFork(Effect.andThen(Effect.sleep(wait), Effect.sync(() => this.#socket.resume())))
     return false
   }
 
   #take(chunk: Buffer): void {
-    if (this.#upgraded) {
-      if (this.#closedAt === undefined) this.#bytes += chunk.length
+    if (this.#isUpgraded) {
+      this.bytes += chunk.length
       return this.#controls.take(chunk)
     }
     const end = chunk.indexOf("\r\n\r\n")
     if (end < 0) return
-    this.#upgraded = true
-    this.#begin()
+    this.#isUpgraded = true
+    Deferred.doneUnsafe(this.upgraded, Effect.void)
     this.#controls.take(chunk.subarray(end + 4))
   }
 
-  #begin(): void {
-    const { interval, seconds } = this.#options
-    this.#begunAt = performance.now()
-    const pinging = setInterval(() => this.#ping(), interval)
-    setTimeout(() => {
-      clearInterval(pinging)
-      this.#close()
-    }, seconds * 1000)
-  }
-
-  #send(opcode: number, payload: Buffer): void {
-    this.#socket.write(makeFrame(0x80 | opcode, payload, key))
-  }
-
-  #ping(): void {
-    const payload = Buffer.alloc(4)
-    payload.writeUInt32BE(this.#sentAt.length)
-    this.#sentAt.push(performance.now())
-    this.#send(9, payload)
-  }
-
   #onControl(opcode: number, payload: Buffer): void {
-    if (opcode === 8) this.#end(performance.now())
-    else if (opcode === 9) this.#send(10, payload)
+    if (opcode === 8) Deferred.doneUnsafe(this.closed, Effect.succeed(performance.now()))
+    else if (opcode === 9) this.send(10, payload)
     else this.#answerUpTo(payload.readUInt32BE(0))
   }
 
   /** A Pong answers the pings before it as well. */
   #answerUpTo(count: number): void {
     const now = performance.now()
-    while (this.#pings.length <= count) this.#pings.push(now - this.#sentAt[this.#pings.length]!)
-  }
-
-  #close(): void {
-    this.#closedAt = performance.now()
-    this.#send(8, Buffer.from([3, 232]))
-    setTimeout(() => this.#end(undefined), this.#options.patience)
-  }
-
-  #end(now: number | undefined): void {
-    if (this.#socket.destroyed) return
-    this.#socket.destroy()
-    const end = performance.now()
-    const closedAt = this.#closedAt ?? end
-    const waiting = this.#sentAt.slice(this.#pings.length).map((at) => end - at)
-    this.#done({
-      bytes: this.#bytes,
-      time: closedAt - this.#begunAt,
-      pings: [...this.#pings, ...waiting],
-      unanswered: waiting.length,
-      close: now && now - closedAt
-    })
+    while (this.pings.length <= count) this.pings.push(now - this.sentAt[this.pings.length]!)
   }
 }
 
 /** Drains a server of bulk. */
-export const drain = (options: DrainOptions): Promise<Drained> => new Promise((resolve) => new Drain(options, resolve))
+export const drain = Effect.fnUntraced(function*(options: DrainOptions): Effect.fn.Return<Drained, never, Scope.Scope> {
+  const { interval, patience, port, rate, seconds } = options
+  const peer = yield* Effect.acquireRelease(
+    Effect.sync(() => new Peer(port, rate)),
+    (peer) => Effect.sync(() => peer.destroy())
+  )
+  yield* Deferred.await(peer.upgraded)
+  const begunAt = performance.now()
+  const pinging = yield* Effect.forkChild(
+    Effect.repeat(Effect.sync(() => peer.ping()), Schedule.fixed(interval))
+  )
+  yield* Effect.sleep(seconds * 1000)
+  yield* Fiber.interrupt(pinging)
+  const { bytes } = peer
+  const closedAt = performance.now()
+  peer.send(8, Buffer.from([3, 232]))
+  const close = yield* Effect.timeoutOption(Deferred.await(peer.closed), patience)
+  const end = performance.now()
+  const waiting = peer.sentAt.slice(peer.pings.length).map((at) => end - at)
+  return {
+    bytes,
+    time: closedAt - begunAt,
+    pings: [...peer.pings, ...waiting],
+    unanswered: waiting.length,
+    close: close._tag === "Some" ? close.value - closedAt : undefined
+  }
+}, Effect.scoped)

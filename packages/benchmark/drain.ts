@@ -114,6 +114,7 @@ class Peer {
     }
     this.#socket = Net.connect({ host: "127.0.0.1", port, onread })
     this.#socket.on("error", () => {})
+    this.#socket.setNoDelay(true)
     this.#socket.write(head)
   }
 

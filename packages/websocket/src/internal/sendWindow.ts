@@ -249,7 +249,7 @@ export class SendWindow {
   }
 
   #resize(queue: number, rate: number): void {
-    const target = Math.max(this.#target, 1.5 * this.#path.spread)
+    const target = Math.max(this.#target, Math.min(2 * this.#target, 1.5 * this.#path.spread))
     const isFull = queue > target || this.#round.least - this.#path.base >= target / 2
     if (this.#phase === "Starting" && isFull) this.#phase = "Steady"
     this.#streak = this.#streakAfter(queue / target)

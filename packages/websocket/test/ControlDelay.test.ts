@@ -17,7 +17,7 @@ import * as TestClock from "effect/testing/TestClock"
 import { initialWindow } from "../src/internal/sendWindow.ts"
 import * as Scripted from "./fixtures/scripted.ts"
 
-const { close, ping, pong } = Scripted
+const { binary, close, ping, pong } = Scripted
 
 const mebibyte = 2 ** 20
 
@@ -280,6 +280,21 @@ describe.each(Scripted.roles)("the markers of a %s", (role) => {
       yield* TestClock.adjust(999)
       assert.isUndefined(again.pollUnsafe())
       assert.isAbove(markers(peer.seen), sent)
+    }))
+
+  it.effect("hold data back for one second where the application does not read, and Pongs behind what it does not", () =>
+    Effect.gen(function*() {
+      const { peer, stream } = yield* connect(role, { readBuffer: 1000 })
+      yield* peer.send(binary(new Uint8Array(1000)))
+      yield* Scripted.settled
+      const writing = yield* fork(stream.write(new Uint8Array(4 * mebibyte)))
+      yield* Scripted.settled
+      yield* peer.send(pong(marker(markers(peer.seen) - 1)))
+      yield* TestClock.adjust(999)
+      assert.isUndefined(writing.pollUnsafe())
+      yield* TestClock.adjust(1)
+      yield* Fiber.join(writing)
+      assert.strictEqual((yield* stream.read).length, 1000)
     }))
 
   it.effect("do not keep a Close frame, a ping or a pong waiting, and leave no deadline", () =>

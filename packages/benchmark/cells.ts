@@ -121,7 +121,8 @@ const client = (
   kind: "client",
   load,
   setting: { task },
-  contenders: Contenders.clients(batch),
+  // Nothing holds Effect's own client while the others have their turns: it dies of what it has accepted.
+  contenders: Contenders.clients(batch).filter(({ name }) => task !== "send" || name !== "effect"),
   targets: targets.map((least, at) => ({
     contender: styles[at]!,
     figure: "rate",

@@ -262,7 +262,6 @@ const connectAgain = Effect.fnUntraced(
     let step = yield* Schedule.toStep(schedule)
     let attempt = 1
     while (true) {
-      self.set({ _tag: "Connecting", attempt })
       const { failure, lasted } = yield* connection(self, options)
       if (!(options.while ?? isTransient)(failure)) return yield* Effect.fail(failure)
       const isStable = lasted >= Duration.toMillis(resetAfter)
@@ -275,6 +274,7 @@ const connectAgain = Effect.fnUntraced(
       const hint = Duration.min(hintOf(failure), Duration.fromInputUnsafe(maxRetryHint))
       self.set({ _tag: "Waiting", attempt, delay: Duration.max(delay, hint), failure })
       yield* Effect.sleep(Duration.max(delay, hint))
+      self.set({ _tag: "Connecting", attempt })
       yield* Telemetry.reconnecting
     }
   }

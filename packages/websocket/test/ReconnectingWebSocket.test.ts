@@ -127,6 +127,14 @@ const collect = Effect.fnUntraced(function*<E>(messages: Stream.Stream<Payload, 
 })
 
 describe("a connection that ends is followed by another", () => {
+  it.effect("who watches before the first attempt begins is told of it once", () =>
+    Effect.gen(function*() {
+      const connect = Effect.fail("refused")
+      const socket = yield* ReconnectingWebSocket.make({ connect, schedule: Schedule.recurs(0) })
+      const watching = yield* Effect.forkChild(Stream.runCollect(socket.stateChanges), { startImmediately: true })
+      assert.deepStrictEqual((yield* Fiber.join(watching)).map(({ _tag }) => _tag), ["Connecting", "Ended"])
+    }))
+
   it.effect("leaving while the peer closes tells of the closing once", () =>
     Effect.gen(function*() {
       const { leave, peers, states } = yield* begin()

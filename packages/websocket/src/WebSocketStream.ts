@@ -250,6 +250,10 @@ export class WebSocketStream extends Context.Service<WebSocketStream, {
   /**
    * The next whole message; what is left of it, where `readSome` took its
    * beginning. Interrupting it, also by `Effect.timeout`, loses nothing.
+   *
+   * `Effect.forever` yields after each step, which costs several times as much
+   * as the read: a loop for many small messages says `disableYield`, since a fiber
+   * yields by the number of its steps in any case.
    */
   readonly read: Effect.Effect<Payload, ReadError>
 

@@ -243,11 +243,26 @@ export class Outbox {
     return false
   }
 
-  /** As `offer`, one after another; gives how many were sent. */
-  offerAll(messages: ReadonlyArray<Outgoing>): number {
-    let sent = 0
-    while (sent < messages.length && this.offer(messages[sent]!)) sent++
-    return sent
+  /**
+   * Sends messages that are whole and not compressed now, each in one frame and
+   * all together, and gives their size in bytes. Returns `undefined`, and sends
+   * nothing, where something waits, they need more, or the transport is full.
+   */
+  offerAll(messages: ReadonlyArray<Outgoing>): number | undefined {
+    if (!this.#isIdle || this.#writer.roomUnsafe === undefined) return undefined
+    let framed = 0
+    let size = 0
+    for (const message of messages) {
+      framed += this.#connection.frameSize(lengthOf(message))
+      size += message.bytes.length
+      if (message.compress || framed > this.#batchSize) return undefined
+    }
+    if (framed > this.#credit) return undefined
+    const room = this.#writer.roomUnsafe(framed, this.#events.expectsMore())
+    if (room === undefined) return undefined
+    for (const message of messages) this.#appendWhole(message, room)
+    this.#credit -= framed
+    return size
   }
 
   /**

@@ -234,11 +234,8 @@ export class Writing {
   }
 
   #sendMessages(messages: ReadonlyArray<Outgoing>): Write {
-    const sent = this.#isFree ? this.#driver.outbox.offerAll(messages) : 0
-    const size = sizeOf(messages.slice(0, sent))
-    if (sent === messages.length) return Effect.succeed(size)
-    const rest = this.#sendWhole(new Data(messages.slice(sent).map(keep), true))
-    return sent === 0 ? rest : Effect.map(rest, (more) => size + more)
+    const size = this.#isFree ? this.#driver.outbox.offerAll(messages) : undefined
+    return size === undefined ? this.#sendWhole(new Data(messages.map(keep), true)) : Effect.succeed(size)
   }
 
   get #isFree(): boolean {
@@ -354,9 +351,6 @@ const isLong = (message: Sendable): boolean => typeof message === "string" && me
 const scratch = new OutgoingPayload.Scratch()
 
 const keep = (message: Outgoing): Outgoing => ({ ...message, bytes: scratch.keep(message.bytes) })
-
-const sizeOf = (messages: ReadonlyArray<Outgoing>): number =>
-  messages.reduce((size, { bytes }) => size + bytes.length, 0)
 
 const openMessage = (
   type: MessageType,

@@ -158,6 +158,19 @@ describe("Simulation", () => {
       }))
   })
 
+  it.effect("a run that is given up tells what had crossed the network", () =>
+    Effect.gen(function*() {
+      const stuck = Effect.andThen(talk, Effect.never)
+      for (let seed = 0; seed < 50; seed++) {
+        const options = { seed, network, interleave: "everywhere", promises: false } as const
+        const { exit, transcript } = yield* Simulation.observe({ ...options, scenario: stuck })
+        assert.isTrue(Exit.isFailure(exit))
+        const whole = yield* Simulation.observe({ ...options, scenario: talk })
+        assert.strictEqual(Transcript.format(transcript), Transcript.format(whole.transcript))
+        assert.isNotEmpty(transcript.events)
+      }
+    }))
+
   describe("the same seed", () => {
     const transcript = (seed: number, interleave = false) =>
       Effect.map(

@@ -1,5 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as MemoryTransport from "effect-websocket/testing/MemoryTransport"
+import * as VirtualTime from "effect-websocket/testing/VirtualTime"
 import * as Transport from "effect-websocket/Transport"
 import type { ConnectOptions } from "effect-websocket/WebSocketClient"
 import * as WebSocketServer from "effect-websocket/WebSocketServer"
@@ -288,6 +289,22 @@ for (const role of roles) {
           assert.deepStrictEqual(yield* peer.expect(1), [text("next")])
           yield* Fiber.join(next)
         }))
+
+      it.effect("a write interrupted at any step leaves the next one its turn", () => {
+        const interrupt = Effect.gen(function*() {
+          const { peer, writer } = yield* open({ config: { fragmentSize: 10 } })
+          const writing = yield* fork(writer.write(pattern(30)))
+          yield* Fiber.interrupt(writing)
+          yield* writer.write("as long as three frames")
+          while (!(yield* peer.expect(1))[0]!.fin);
+        })
+        // The seed decides after how many operations fibers yield, and who is next.
+        return Effect.forEach(
+          Array.from({ length: 3000 }, (_, seed) => seed),
+          (seed) => VirtualTime.run(Effect.scoped(interrupt), { seed, interleave: "everywhere", promises: false }),
+          { discard: true }
+        )
+      }, 60_000)
 
       it.effect("a pull that is interrupted loses nothing", () =>
         Effect.gen(function*() {

@@ -152,16 +152,22 @@ export class SocketWriter {
     return Effect.suspend(() => this.#abandoned === undefined ? write : this.#turn.withPermit(write))
   }
 
+  // Who writes waits with the fiber that does it, and takes it along until it is its turn.
   #whole(write: Effect.Effect<void, Socket.SocketError>): Effect.Effect<void, Socket.SocketError> {
-    return Effect.uninterruptibleMask((restore) =>
-      Effect.andThen(
-        restore(this.#turn.take(1)),
-        Effect.flatMap(
-          Effect.forkDetach(Effect.ensuring(write, this.#turn.release(1))),
-          (writing) => Effect.onInterrupt(restore(Fiber.join(writing)), () => Effect.sync(() => this.#abandon(writing)))
-        )
+    return Effect.uninterruptibleMask((restore) => {
+      let begun = false
+      const begin = Effect.sync(() => {
+        begun = true
+      })
+      return Effect.flatMap(
+        Effect.forkDetach(this.#turn.withPermit(Effect.andThen(begin, write)), { startImmediately: true }),
+        (writing) =>
+          Effect.onInterrupt(
+            restore(Fiber.join(writing)),
+            () => begun ? Effect.sync(() => this.#abandon(writing)) : Fiber.interrupt(writing)
+          )
       )
-    )
+    })
   }
 
   #abandon(writing: Fiber.Fiber<void, Socket.SocketError>): void {

@@ -4,7 +4,7 @@
  * @since 1.0.0
  */
 import * as Clock from "effect/Clock"
-import type * as Context from "effect/Context"
+import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Exit from "effect/Exit"
@@ -251,7 +251,7 @@ export class Machine {
       const time = this.clock.currentTimeMillisUnsafe()
       const stuck = this.#stuck
       if (stuck === undefined) this.#drain(turnsToEnd)
-      Effect.runForkWith(context)(finished)
+      Effect.runForkWith(Context.add(context, Scheduler.MaxOpsBeforeYield, Infinity))(finished)
       if (stuck === undefined) this.#drain(turnsToEnd)
       const left = stuck === undefined ? this.#describe() : []
       const exit = stuck ?? root.pollUnsafe()!

@@ -1,4 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
+import * as VirtualTime from "effect-websocket/testing/VirtualTime"
 import * as Clock from "effect/Clock"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
@@ -11,6 +12,7 @@ import * as TestClock from "effect/testing/TestClock"
 import {
   connected,
   more,
+  type Options,
   otherRole,
   pattern,
   pong,
@@ -73,6 +75,41 @@ describe("any number of fibers may write", () => {
         assert.deepStrictEqual(Array.from(next.values()), Array.from({ length: 100 }, () => 8))
       }).pipe(Random.withSeed("a hundred fibers")))
   }
+
+  it.effect("no other message comes between those of one writeAll, whatever has room at once", () => {
+    const batches = (stream: Service, name: number) =>
+      Effect.repeat(
+        Effect.gen(function*() {
+          const size = yield* Random.nextIntBetween(0, 30)
+          const messages = Array.from({ length: 5 }, (_, index) => `${name}:${index}:${"x".repeat(size)}`)
+          yield* stream.writeAll(messages)
+        }),
+        { times: 3 }
+      )
+    const read = Effect.fnUntraced(function*(stream: Service) {
+      let last = ["", "4"]
+      for (let i = 0; i < 60; i++) {
+        const [name, index] = ((yield* stream.read) as string).split(":")
+        assert.deepStrictEqual([name, index], last[1] === "4" ? [name, "0"] : [last[0], `${Number(last[1]) + 1}`])
+        last = [name!, index!]
+      }
+    })
+    const run = Effect.fnUntraced(function*(options: Options) {
+      const { client, server } = yield* connected(options)
+      const reading = yield* fork(read(server))
+      yield* Effect.forEach([1, 2, 3], (name) => batches(client, name), { concurrency: "unbounded" })
+      yield* Fiber.join(reading)
+    })
+    return Effect.forEach(
+      Array.from({ length: 400 }, (_, seed) => seed),
+      (seed) => {
+        const size = 30 + seed
+        const options = seed % 2 === 0 ? { transport: { capacity: size } } : { gathers: size }
+        return VirtualTime.run(Effect.scoped(run(options)), { seed, interleave: "everywhere", promises: false })
+      },
+      { discard: true }
+    )
+  }, 60_000)
 
   it.effect("messages go out in the order in which their writes began to wait", () =>
     Effect.gen(function*() {

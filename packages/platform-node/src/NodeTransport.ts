@@ -23,7 +23,7 @@ import * as Net from "node:net"
 import * as Os from "node:os"
 import { Duplex } from "node:stream"
 import * as Tls from "node:tls"
-import { isInPlace, readInPlace } from "./internal/readInPlace.ts"
+import { isInPlace, readInPlace, type Receiver } from "./internal/readInPlace.ts"
 import * as Tunnel from "./internal/tunnel.ts"
 import * as NodeProxy from "./NodeProxy.ts"
 
@@ -81,8 +81,11 @@ const takeSlab = (size: number): Slab => (size <= smallSlabs.size ? smallSlabs :
 /** What has been read and not yet pulled. */
 class Inbound {
   listener: Transport.Listener | undefined
-  chunks: Array<Uint8Array> = []
-  readonly parked = new Set<() => void>()
+  /** Told in place of a pull that waits. */
+  waiter: (() => void) | undefined
+  // Most connections have neither: what arrives is taken as it does.
+  chunks: Array<Uint8Array> | undefined
+  parked: Set<() => void> | undefined
   size = 0
   end: Socket.SocketError | undefined
 }
@@ -95,7 +98,7 @@ interface Waiting {
 
 /** What has been written and not yet taken by the stream. */
 class Outbound {
-  readonly waiting: Array<Waiting> = []
+  waiting: Array<Waiting> | undefined
   /** The stream holds more than its high-water mark and has not drained since. */
   full = false
   /** What was written in this turn of the event loop. */
@@ -112,11 +115,15 @@ class Outbound {
   end: Socket.SocketError | undefined
 }
 
+const isAwaited = (inbound: Inbound): boolean =>
+  inbound.waiter !== undefined || (inbound.parked !== undefined && inbound.parked.size > 0)
+
 const wake = (inbound: Inbound): void => {
-  if (inbound.parked.size === 0) return
-  const parked = Array.from(inbound.parked)
-  inbound.parked.clear()
-  parked.forEach((resume) => resume())
+  const { parked, waiter } = inbound
+  inbound.waiter = undefined
+  inbound.parked = undefined
+  waiter?.()
+  parked?.forEach((resume) => resume())
 }
 
 /** Ends both directions, for the first reason of each. */
@@ -129,7 +136,7 @@ const endBoth = (
   // Both before either wakes a fiber, which runs at once and must find the other ended too.
   inbound.end ??= readError
   outbound.end ??= writeError
-  outbound.waiting.splice(0).forEach((waiting) => waiting.resume(Effect.fail(writeError)))
+  outbound.waiting?.splice(0).forEach((waiting) => waiting.resume(Effect.fail(writeError)))
   wake(inbound)
 }
 
@@ -149,8 +156,10 @@ const receive = (stream: Duplex, inbound: Inbound, chunk: Uint8Array): void => {
   // Closing: what the peer still sends is read, so that it can read us, and dropped.
   if (inbound.end !== undefined) return
   // Where none is parked, what a pull has taken may still be on its way to its fiber.
-  if (inbound.parked.size > 0 && inbound.listener?.(chunk) === true) return
-  inbound.chunks.push(isInPlace(chunk) ? new Uint8Array(chunk) : chunk)
+  if (isAwaited(inbound) && inbound.listener?.(chunk) === true) return
+  const kept = isInPlace(chunk) ? new Uint8Array(chunk) : chunk
+  if (inbound.chunks === undefined) inbound.chunks = [kept]
+  else inbound.chunks.push(kept)
   inbound.size += chunk.length
   if (inbound.size >= readMark) stream.pause()
   wake(inbound)
@@ -161,7 +170,7 @@ const pull = (stream: Duplex, inbound: Inbound): Transport.Endpoint["pull"] => {
   const attempt: Transport.Endpoint["pull"] = Effect.suspend(() => {
     if (inbound.size > 0) {
       const batch = inbound.chunks
-      inbound.chunks = []
+      inbound.chunks = undefined
       inbound.size = 0
       if (stream.isPaused()) stream.resume()
       return Effect.succeed(batch as unknown as Arr.NonEmptyReadonlyArray<Uint8Array>)
@@ -174,10 +183,17 @@ const pull = (stream: Duplex, inbound: Inbound): Transport.Endpoint["pull"] => {
     // The fiber may have yielded since it found nothing.
     if (inbound.size > 0 || inbound.end !== undefined) return resume(attempt)
     const wakeUp = () => resume(attempt)
-    inbound.parked.add(wakeUp)
-    return Effect.sync(() => inbound.parked.delete(wakeUp))
+    const parked = inbound.parked ??= new Set()
+    parked.add(wakeUp)
+    return Effect.sync(() => parked.delete(wakeUp))
   })
   return attempt
+}
+
+const whenReady = (stream: Duplex, inbound: Inbound, wake: () => void): void => {
+  if (inbound.size > 0 || inbound.end !== undefined) return wake()
+  inbound.waiter = wake
+  if (stream.isPaused()) stream.resume()
 }
 
 /**
@@ -295,8 +311,9 @@ const hand = (
   outbound.full = !stream.write(chunk, onTaken) && stream.writableLength > 0
 }
 
-const isOpen = (outbound: Outbound): boolean =>
-  !outbound.full && outbound.end === undefined && outbound.waiting.length === 0
+const hasWaiting = ({ waiting }: Outbound): boolean => waiting !== undefined && waiting.length > 0
+
+const isOpen = (outbound: Outbound): boolean => !outbound.full && outbound.end === undefined && !hasWaiting(outbound)
 
 /** Who has a large array, or is about to. */
 let large: readonly [Duplex, Outbound] | undefined
@@ -373,8 +390,8 @@ const take = (stream: Duplex, outbound: Outbound, chunks: Waiting["chunks"]): vo
 // A resumed fiber runs before `resume` returns and may write: each step leaves the queue consistent.
 const drained = (stream: Duplex, outbound: Outbound): void => {
   outbound.full = false
-  while (!outbound.full && outbound.waiting.length > 0) {
-    const next = outbound.waiting.shift()!
+  while (!outbound.full && hasWaiting(outbound)) {
+    const next = outbound.waiting!.shift()!
     take(stream, outbound, next.chunks)
     next.resume(Effect.void)
   }
@@ -395,10 +412,11 @@ const write = (
 const waitForRoom = (outbound: Outbound, chunks: Waiting["chunks"]): Effect.Effect<void, Socket.SocketError> =>
   Effect.callback((resume) => {
     const waiting: Waiting = { chunks, resume }
-    outbound.waiting.push(waiting)
+    const all = outbound.waiting ??= []
+    all.push(waiting)
     return Effect.sync(() => {
-      const index = outbound.waiting.indexOf(waiting)
-      if (index !== -1) outbound.waiting.splice(index, 1)
+      const index = all.indexOf(waiting)
+      if (index !== -1) all.splice(index, 1)
     })
   })
 
@@ -411,13 +429,14 @@ const offer = (stream: Duplex, outbound: Outbound, chunk: Uint8Array): boolean =
 const halfClose = (stream: Duplex, outbound: Outbound): void => {
   if (outbound.end !== undefined) return
   outbound.end = Transport.locallyClosed()
-  if (outbound.waiting.length === 0) take(stream, outbound, undefined)
-  else outbound.waiting.push({ chunks: undefined, resume: () => {} })
+  if (outbound.waiting !== undefined && outbound.waiting.length > 0) {
+    outbound.waiting.push({ chunks: undefined, resume: () => {} })
+  } else take(stream, outbound, undefined)
 }
 
 const endHere = (inbound: Inbound, outbound: Outbound): void => {
   const error = Transport.locallyClosed()
-  inbound.chunks.length = 0
+  inbound.chunks = undefined
   inbound.size = 0
   inbound.end = error
   inbound.listener = undefined
@@ -427,7 +446,7 @@ const endHere = (inbound: Inbound, outbound: Outbound): void => {
 const destroyNow = (stream: Duplex, kind: StreamKind): Effect.Effect<void> =>
   Effect.callback<void>((resume) => {
     stream.once("close", () => resume(Effect.void))
-    kind.destroy()
+    kind.destroy(stream)
   })
 
 /** Waits until what the stream has taken is in the kernel, at most for `linger`, and then destroys it. */
@@ -435,10 +454,9 @@ const flushAndDestroy = (stream: Duplex, linger: Duration.Duration, kind: Stream
   Effect.flatMap(Effect.context(), (context) =>
     Effect.callback<void>((resume) => {
       // A fiber of its own: a finalizer cannot be interrupted, so it cannot race against a sleep.
-      const impatient = Effect.runForkWith(context)(
-        Effect.andThen(Effect.sleep(linger), Effect.sync(kind.destroy))
-      )
-      stream.once("finish", kind.destroy)
+      const destroy = () => kind.destroy(stream)
+      const impatient = Effect.runForkWith(context)(Effect.andThen(Effect.sleep(linger), Effect.sync(destroy)))
+      stream.once("finish", destroy)
       stream.once("close", () => {
         impatient.interruptUnsafe()
         resume(Effect.void)
@@ -502,9 +520,12 @@ export interface EndpointOptions {
  * @since 1.0.0
  */
 export const makeEndpoint = (stream: Duplex, options?: EndpointOptions): Transport.Endpoint =>
-  makeEndpointOf(stream, { destroy: () => void stream.destroy(), failure: noFailure }, options)
+  makeEndpointOf(stream, anyKind, options)
 
-const noFailure = (): undefined => undefined
+const anyKind: StreamKind = {
+  destroy: (stream) => void stream.destroy(),
+  failure: () => undefined
+}
 
 /**
  * What is particular about a kind of stream.
@@ -513,7 +534,7 @@ const noFailure = (): undefined => undefined
  */
 export interface StreamKind {
   /** Ends both directions at once. */
-  readonly destroy: () => void
+  readonly destroy: (stream: Duplex) => void
   /** Why the stream has failed, where neither its end nor its close says that it has. */
   readonly failure: () => Error | undefined
 }
@@ -527,20 +548,26 @@ export const makeEndpointOf = (stream: Duplex, kind: StreamKind, options?: Endpo
   new StreamEndpoint(stream, kind, options)
 
 // A class, since an idle connection holds an endpoint and little else: what it does is made when it is asked for.
-class StreamEndpoint implements Transport.Endpoint {
+class StreamEndpoint implements Transport.Endpoint, Receiver {
   readonly native: Duplex
-  readonly peerAddress: NetAddress.SocketAddress | undefined
   readonly #kind: StreamKind
   readonly #linger: Duration.Duration
   readonly #inbound = new Inbound()
   readonly #outbound = new Outbound()
+  readonly #peerAddress: NetAddress.SocketAddress | undefined
 
   constructor(stream: Duplex, kind: StreamKind, options: EndpointOptions | undefined) {
     this.native = stream
-    this.peerAddress = options?.peerAddress ?? (stream instanceof Net.Socket ? peerOf(stream) : undefined)
+    this.#peerAddress = options?.peerAddress
+    // A socket remembers who is at its other end, once it is asked while it is open.
+    if (stream instanceof Net.Socket) void stream.remotePort
     this.#kind = kind
     this.#linger = options?.linger === undefined ? defaultLinger : Duration.fromInputUnsafe(options.linger)
-    listen(stream, this.#inbound, this.#outbound, kind)
+    listen(stream, this)
+  }
+
+  get peerAddress(): NetAddress.SocketAddress | undefined {
+    return this.#peerAddress ?? (this.native instanceof Net.Socket ? peerOf(this.native) : undefined)
   }
 
   get pull(): Transport.Endpoint["pull"] {
@@ -549,6 +576,10 @@ class StreamEndpoint implements Transport.Endpoint {
 
   listenUnsafe(listener: Transport.Listener): void {
     this.#inbound.listener = listener
+  }
+
+  whenReadyUnsafe(wake: () => void): void {
+    whenReady(this.native, this.#inbound, wake)
   }
 
   get end(): Effect.Effect<void> {
@@ -585,31 +616,72 @@ class StreamEndpoint implements Transport.Endpoint {
   get #destroy(): Effect.Effect<void> {
     return Effect.sync(() => {
       endHere(this.#inbound, this.#outbound)
-      this.#kind.destroy()
+      this.#kind.destroy(this.native)
     })
+  }
+
+  receive(chunk: Uint8Array): void {
+    receive(this.native, this.#inbound, chunk)
+  }
+
+  onEnd(): void {
+    const failure = this.#kind.failure()
+    this.#inbound.end ??= failure === undefined ? Transport.peerEnded() : readFailed(failure)
+    wake(this.#inbound)
+  }
+
+  onDrain(): void {
+    drained(this.native, this.#outbound)
+  }
+
+  onError(cause: Error): void {
+    endBoth(this.#inbound, this.#outbound, readFailed(cause), writeFailed(cause))
+  }
+
+  onClose(): void {
+    // Most have ended in both directions: an error that nobody sees would cost more than all the rest of closing.
+    const isOver = this.#inbound.end !== undefined && this.#outbound.end !== undefined && !hasWaiting(this.#outbound)
+    if (isOver) return wake(this.#inbound)
+    const cause = this.#kind.failure() ?? new Error("The connection has been closed")
+    endBoth(this.#inbound, this.#outbound, readFailed(cause), writeFailed(cause))
   }
 }
 
 const defaultLinger = Duration.seconds(1)
 
-const listen = (stream: Duplex, inbound: Inbound, outbound: Outbound, kind: StreamKind): void => {
+const endpointKey = Symbol("effect-websocket/endpoint")
+
+/** A stream that was taken over. */
+type Taken = Duplex & { readonly [endpointKey]: StreamEndpoint }
+
+// Listeners find the endpoint by the stream they are called on, so that all streams have the same ones.
+const listeners = {
+  data(this: Taken, chunk: Uint8Array) {
+    this[endpointKey].receive(chunk)
+  },
+  end(this: Taken) {
+    this[endpointKey].onEnd()
+  },
+  drain(this: Taken) {
+    this[endpointKey].onDrain()
+  },
+  error(this: Taken, cause: Error) {
+    this[endpointKey].onError(cause)
+  },
+  close(this: Taken) {
+    this[endpointKey].onClose()
+  }
+}
+
+const listen = (stream: Duplex, endpoint: StreamEndpoint): void => {
+  Object.assign(stream, { [endpointKey]: endpoint })
   // Paused until the first pull; a `data` listener alone would set it flowing.
   stream.pause()
-  const take = (chunk: Uint8Array) => receive(stream, inbound, chunk)
-  if (!readInPlace(stream, take)) stream.on("data", take)
-  stream.on("end", () => {
-    const failure = kind.failure()
-    inbound.end ??= failure === undefined ? Transport.peerEnded() : readFailed(failure)
-    wake(inbound)
-  })
-  stream.on("drain", () => drained(stream, outbound))
-  stream.on("error", (cause) => endBoth(inbound, outbound, readFailed(cause), writeFailed(cause)))
-  stream.on("close", () => {
-    // Most have ended in both directions: an error that nobody sees would cost more than all the rest of closing.
-    if (inbound.end !== undefined && outbound.end !== undefined && outbound.waiting.length === 0) return wake(inbound)
-    const cause = kind.failure() ?? new Error("The connection has been closed")
-    endBoth(inbound, outbound, readFailed(cause), writeFailed(cause))
-  })
+  if (!readInPlace(stream, endpoint)) stream.on("data", listeners.data)
+  stream.on("end", listeners.end)
+  stream.on("drain", listeners.drain)
+  stream.on("error", listeners.error)
+  stream.on("close", listeners.close)
 }
 
 /**

@@ -56,7 +56,7 @@ describe("readInPlace", () => {
     Effect.gen(function*() {
       const [client, accepted] = yield* pair
       const chunks: Array<Uint8Array> = []
-      assert.isTrue(readInPlace(accepted, (chunk) => chunks.push(chunk)))
+      assert.isTrue(readInPlace(accepted, { receive: (chunk) => chunks.push(chunk) }))
       accepted.on("data", () => assert.fail("data was emitted")).resume()
       for (const text of ["one", "two"]) {
         client.write(text)
@@ -68,19 +68,19 @@ describe("readInPlace", () => {
 
   it.live("leaves alone what is no plain socket, what has no handle, and what has bytes already", () =>
     Effect.gen(function*() {
-      const receive = () => assert.fail("told of bytes")
-      assert.isFalse(readInPlace(undefined, receive))
-      assert.isFalse(readInPlace(new Duplex({ read() {} }), receive))
-      assert.isFalse(readInPlace(new Net.Socket(), receive))
+      const receiver = { receive: () => assert.fail("told of bytes") }
+      assert.isFalse(readInPlace(undefined, receiver))
+      assert.isFalse(readInPlace(new Duplex({ read() {} }), receiver))
+      assert.isFalse(readInPlace(new Net.Socket(), receiver))
       const [client, accepted] = yield* pair
       accepted.unshift("before")
-      assert.isFalse(readInPlace(accepted, receive))
+      assert.isFalse(readInPlace(accepted, receiver))
       client.write("after")
       let seen = ""
       accepted.on("data", (chunk) => seen += String(chunk))
       yield* Effect.repeat(nextTurn, { until: () => seen === "beforeafter" })
       accepted.destroy()
-      assert.isFalse(readInPlace(accepted, receive))
+      assert.isFalse(readInPlace(accepted, receiver))
     }))
 
   it.live("leaves every socket alone where Node's option sets nothing that can be found", () =>
@@ -93,8 +93,8 @@ describe("readInPlace", () => {
       vi.doUnmock("node:net")
       const [, accepted] = yield* pair
       assert.isTrue(accepted instanceof Socket)
-      assert.isFalse(elsewhere.readInPlace(accepted, () => {}))
-      assert.isTrue(readInPlace(accepted, () => {}))
+      assert.isFalse(elsewhere.readInPlace(accepted, { receive: () => {} }))
+      assert.isTrue(readInPlace(accepted, { receive: () => {} }))
     }))
 })
 

@@ -112,6 +112,9 @@ const scanLine = (text: string, extensions: Array<Extension>): boolean => {
   }
 }
 
+const noExtensions: Result.Result<ReadonlyArray<Extension>> = Result.succeed([])
+const noTokens: Result.Result<ReadonlyArray<string>> = Result.succeed([])
+
 /**
  * Parses the values of all Sec-WebSocket-Extensions lines as one list, in order
  * of preference. No lines are no extensions; lines with none on them are
@@ -134,10 +137,11 @@ const scanLine = (text: string, extensions: Array<Extension>): boolean => {
 export const parse = (
   headerValues: ReadonlyArray<string>
 ): Result.Result<ReadonlyArray<Extension>, HandshakeError> => {
+  if (headerValues.length === 0) return noExtensions
   const extensions: Array<Extension> = []
   const valid = headerValues.every((value) => scanLine(value, extensions))
   // the list is 1#extension: at least one
-  return valid && (extensions.length > 0 || headerValues.length === 0)
+  return valid && extensions.length > 0
     ? Result.succeed(extensions)
     : Result.fail(new HandshakeError({ rule: "InvalidExtensions" }))
 }
@@ -162,10 +166,11 @@ export const parse = (
 export const parseTokens = (
   headerValues: ReadonlyArray<string>
 ): Result.Result<ReadonlyArray<string>, HandshakeError> => {
+  if (headerValues.length === 0) return noTokens
   const tokens = headerValues.flatMap((value) => value.split(",")).map(HttpHead.trimBlanks).filter((element) =>
     element !== ""
   )
-  return isDistinctTokens(tokens) && (tokens.length > 0 || headerValues.length === 0)
+  return isDistinctTokens(tokens) && tokens.length > 0
     ? Result.succeed(tokens)
     : Result.fail(new HandshakeError({ rule: "InvalidSubprotocol" }))
 }

@@ -89,8 +89,8 @@ export class FrameDecoder {
   #chunk: Uint8Array = none
   #words: Int32Array | undefined
   #offset = 0
-  // The header, where it is spread over chunks.
-  readonly #header = new Uint8Array(Frame.maxHeaderSize)
+  // The header, where it is spread over chunks: most never are.
+  #header: Uint8Array = none
   #headerLength = 0
   // The frame whose payload is being read; `#remaining` is -1 between frames.
   #byte0 = 0
@@ -155,6 +155,7 @@ export class FrameDecoder {
   }
 
   #collectHeader(): boolean {
+    if (this.#header === none && this.#offset < this.#chunk.length) this.#header = new Uint8Array(Frame.maxHeaderSize)
     while (this.#offset < this.#chunk.length) {
       this.#header[this.#headerLength++] = this.#chunk[this.#offset++]!
       if (this.#headerLength < 2) continue

@@ -177,8 +177,8 @@ const checkKey = ({ headers }: HttpHead.RequestHead): Result.Result<string, Hand
   const hasBody = HttpHead.values(headers, "transfer-encoding").length > 0 ||
     HttpHead.values(headers, "content-length").some((length) => length !== "0")
   if (hasBody) return refuse("UnexpectedBody")
-  if (!HttpHead.tokens(headers, "upgrade").includes("websocket")) return refuse("MissingUpgrade")
-  if (!HttpHead.tokens(headers, "connection").includes("upgrade")) return refuse("MissingConnectionUpgrade")
+  if (!HttpHead.hasToken(headers, "upgrade", "websocket")) return refuse("MissingUpgrade")
+  if (!HttpHead.hasToken(headers, "connection", "upgrade")) return refuse("MissingConnectionUpgrade")
   const keys = HttpHead.values(headers, "sec-websocket-key")
   if (keys.length !== 1 || !isKey(keys[0]!)) return refuse("InvalidKey")
   const versions = HttpHead.values(headers, "sec-websocket-version")
@@ -193,17 +193,26 @@ const checkKey = ({ headers }: HttpHead.RequestHead): Result.Result<string, Hand
  * @category validation
  * @since 1.0.0
  */
-export const checkRequest = (head: HttpHead.RequestHead): Result.Result<ValidRequest, HandshakeError> =>
-  Result.flatMap(
-    checkTarget(head),
-    ({ host, resource }) =>
-      Result.flatMap(checkHost(head), (hostHeader) =>
-        Result.flatMap(checkKey(head), (key) =>
-          Result.map(
-            parseOffers(head.headers),
-            (offers) => ({ head, target: resource, host: host ?? hostHeader, key, ...offers })
-          )))
-  )
+export const checkRequest = (head: HttpHead.RequestHead): Result.Result<ValidRequest, HandshakeError> => {
+  const target = checkTarget(head)
+  if (Result.isFailure(target)) return Result.fail(target.failure)
+  const host = checkHost(head)
+  if (Result.isFailure(host)) return Result.fail(host.failure)
+  const key = checkKey(head)
+  if (Result.isFailure(key)) return Result.fail(key.failure)
+  const offers = parseOffers(head.headers)
+  if (Result.isFailure(offers)) return Result.fail(offers.failure)
+  const { extensions, origin, subprotocols } = offers.success
+  return Result.succeed({
+    head,
+    target: target.success.resource,
+    host: target.success.host ?? host.success,
+    key: key.success,
+    origin,
+    subprotocols,
+    extensions
+  })
+}
 
 /**
  * What a response that agrees is made of.

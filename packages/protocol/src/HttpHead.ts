@@ -195,12 +195,18 @@ export const trimBlanks = (text: string): string => {
  * @since 1.0.0
  */
 export const values = (headers: Headers, lowerCaseName: string): ReadonlyArray<string> => {
-  const found: Array<string> = []
-  for (const [name, value] of headers) {
-    if (isNamed(name, lowerCaseName)) found.push(value)
+  let found: Array<string> | undefined
+  // By index: a request is looked through a dozen times.
+  for (let i = 0; i < headers.length; i++) {
+    const header = headers[i]!
+    if (!isNamed(header[0], lowerCaseName)) continue
+    if (found === undefined) found = [header[1]]
+    else found.push(header[1])
   }
-  return found
+  return found ?? none
 }
+
+const none: ReadonlyArray<string> = []
 
 /**
  * Gives the value of a header that may stand once: `undefined` when it is
@@ -244,6 +250,17 @@ export const tokens = (headers: Headers, lowerCaseName: string): ReadonlyArray<s
     }
   }
   return found
+}
+
+/**
+ * Whether a token, given in lower case, is among `tokens`.
+ *
+ * @internal
+ */
+export const hasToken = (headers: Headers, lowerCaseName: string, token: string): boolean => {
+  const found = values(headers, lowerCaseName)
+  // Most often it is the only one.
+  return (found.length === 1 && isNamed(found[0]!, token)) || tokens(headers, lowerCaseName).includes(token)
 }
 
 const fail = (rule: Rule): Result.Result<never, HandshakeError> => Result.fail(new HandshakeError({ rule }))

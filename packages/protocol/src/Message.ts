@@ -83,7 +83,8 @@ export class MessageAssembler {
   /** The rule that the peer broke; nothing is assembled from then on. */
   violation: ProtocolError | undefined
 
-  readonly #limits: Limits
+  readonly #maxMessageSize: number
+  readonly #maxFragments: number
   readonly #inflater: MessageInflater | undefined
   #compressed = false
   #type: MessageType | undefined
@@ -97,8 +98,8 @@ export class MessageAssembler {
 
   constructor(options: Options) {
     // Above 2^53 - 1 lengths are inexact, so that even no limit is one.
-    const maxMessageSize = Math.min(options.maxMessageSize, Number.MAX_SAFE_INTEGER)
-    this.#limits = { maxMessageSize, maxFragments: options.maxFragments }
+    this.#maxMessageSize = Math.min(options.maxMessageSize, Number.MAX_SAFE_INTEGER)
+    this.#maxFragments = options.maxFragments
     this.#inflater = options.inflater
   }
 
@@ -139,9 +140,9 @@ export class MessageAssembler {
   #startFrame(piece: Piece): boolean {
     const rule = this.#ruleOfFirst(piece)
     if (rule !== undefined) this.#fail(rule)
-    else if (!this.#compressed && this.#size + piece.length > this.#limits.maxMessageSize) {
-      this.#fail("MessageTooBig", this.#limits.maxMessageSize)
-    } else if (++this.#fragments > this.#limits.maxFragments) this.#fail("TooManyFragments", this.#limits.maxFragments)
+    else if (!this.#compressed && this.#size + piece.length > this.#maxMessageSize) {
+      this.#fail("MessageTooBig", this.#maxMessageSize)
+    } else if (++this.#fragments > this.#maxFragments) this.#fail("TooManyFragments", this.#maxFragments)
     this.#size += piece.length
     return this.violation === undefined
   }
@@ -159,7 +160,7 @@ export class MessageAssembler {
   #inflate(payload: Uint8Array, fin: boolean): Uint8Array | undefined {
     const inflated = this.#inflater!.push(payload, fin)
     if (inflated._tag === "Output") return inflated.data
-    if (inflated._tag === "TooBig") return this.#fail("MessageTooBig", this.#limits.maxMessageSize)
+    if (inflated._tag === "TooBig") return this.#fail("MessageTooBig", this.#maxMessageSize)
     if (inflated._tag === "Corrupt") return this.#fail("CorruptDeflate")
     return this.#fail("CompressionRatioTooHigh", this.#inflater!.maxCompressionRatio)
   }

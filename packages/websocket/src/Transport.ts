@@ -318,6 +318,12 @@ export interface Endpoint extends Writer {
    */
   readonly listenUnsafe?: ((listener: Listener) => void) | undefined
   /**
+   * Has `wake` called, once, as soon as a pull would not wait: before it returns
+   * where it would not now. Until then it is as if a pull waited, for `listenUnsafe`
+   * too. A later one takes its place. Optional: what makes waiting cost no fiber.
+   */
+  readonly whenReadyUnsafe?: ((wake: () => void) => void) | undefined
+  /**
    * Told by the connection above how many bytes it holds, whenever more than
    * before may be held. Optional: for transports of tests, that measure.
    */
@@ -356,47 +362,59 @@ interface Bound extends Writer {
   readonly end: Effect.Effect<void>
 }
 
-const connection = (open: Effect.Effect<Endpoint, Socket.SocketError>, first?: Endpoint): Connection => {
-  let current = first
-  const opened = Latch.makeUnsafe(first !== undefined)
-  // Of the connection that is open when the writer is acquired, since others may be opened after it.
-  const makeWriter = (own = current): Bound => {
-    const find = () => own ?? current
-    const whenOpen = (write: (endpoint: Endpoint) => Effect.Effect<void, Socket.SocketError>) =>
-      Effect.suspend(() => {
-        const endpoint = find()
-        return endpoint !== undefined
-          ? write(endpoint)
-          : Effect.andThen(opened.await, Effect.suspend(() => write(find()!)))
-      })
-    return {
-      write: (chunk) =>
-        find() === undefined && Socket.isCloseEvent(chunk)
-          ? Effect.void
-          : whenOpen((endpoint) => endpoint.write(chunk)),
-      writeAll: (chunks) => whenOpen((endpoint) => endpoint.writeAll(chunks)),
-      offerUnsafe: (chunk) => find()?.offerUnsafe?.(chunk) ?? false,
-      roomUnsafe: (size, more) => find()?.roomUnsafe?.(size, more),
-      end: Effect.suspend(() => find()?.end ?? Effect.void)
-    }
-  }
+const connection = (open: Effect.Effect<Endpoint, Socket.SocketError>): Connection => {
+  let current: Endpoint | undefined
+  const opened = Latch.makeUnsafe(false)
   const made: Connection = {
     [Socket.TypeId]: Socket.TypeId,
-    reader: Effect.map(
-      Effect.acquireRelease(open, (endpoint) => endpoint.close, { interruptible: true }),
-      (endpoint) => {
-        current = endpoint
-        opened.openUnsafe()
-        return { pull: endpoint.pull, upgrade: Socket.SocketUpgradeError.unsupported }
-      }
-    ),
-    writer: Effect.acquireRelease(Effect.sync(() => makeWriter()), ({ end }) => end),
+    reader: makeReader(open, (endpoint) => {
+      current = endpoint
+      opened.openUnsafe()
+    }),
+    // Of the connection that is open when the writer is acquired, since others may be opened after it.
+    writer: Effect.suspend(() => {
+      const own = current
+      return makeWriter(() => own ?? current, opened.await)
+    }),
     peerAddress: () => current?.peerAddress,
     bootstrap: () => current?.bootstrap,
     native: () => current?.native
   }
   currents.set(made, () => current)
   return made
+}
+
+const makeReader = (
+  open: Effect.Effect<Endpoint, Socket.SocketError>,
+  onOpen: (endpoint: Endpoint) => void
+): Connection["reader"] =>
+  Effect.map(
+    Effect.acquireRelease(open, (endpoint) => endpoint.close, { interruptible: true }),
+    (endpoint) => {
+      onOpen(endpoint)
+      return { pull: endpoint.pull, upgrade: Socket.SocketUpgradeError.unsupported }
+    }
+  )
+
+const makeWriter = (find: () => Endpoint | undefined, opened: Effect.Effect<void>): Connection["writer"] => {
+  const whenOpen = (write: (endpoint: Endpoint) => Effect.Effect<void, Socket.SocketError>) =>
+    Effect.suspend(() => {
+      const endpoint = find()
+      return endpoint !== undefined
+        ? write(endpoint)
+        : Effect.andThen(opened, Effect.suspend(() => write(find()!)))
+    })
+  const made: Bound = {
+    write: (chunk) =>
+      find() === undefined && Socket.isCloseEvent(chunk)
+        ? Effect.void
+        : whenOpen((endpoint) => endpoint.write(chunk)),
+    writeAll: (chunks) => whenOpen((endpoint) => endpoint.writeAll(chunks)),
+    offerUnsafe: (chunk) => find()?.offerUnsafe?.(chunk) ?? false,
+    roomUnsafe: (size, more) => find()?.roomUnsafe?.(size, more),
+    end: Effect.suspend(() => find()?.end ?? Effect.void)
+  }
+  return Effect.acquireRelease(Effect.succeed(made), ({ end }) => end)
 }
 
 // By the connection itself: what is made of it, with another reader, is not read in the same way.
@@ -420,7 +438,8 @@ export const listenUnsafe = (connection: Connection): (listener: Listener) => vo
  *
  * @internal
  */
-export const currentUnsafe = (connection: Connection): Endpoint | undefined => currents.get(connection)?.()
+export const currentUnsafe = (connection: Connection): Endpoint | undefined =>
+  endpoints.get(connection) ?? currents.get(connection)?.()
 
 /**
  * Makes a connection that `open` opens anew each time its reader is acquired.
@@ -450,7 +469,15 @@ export const make = (open: Effect.Effect<Endpoint, Socket.SocketError>): Connect
  * @since 1.0.0
  */
 export const fromEndpoint = (endpoint: Endpoint): Connection => {
-  const made = connection(Effect.succeed(endpoint), endpoint)
+  // A server makes one for each connection, and needs its endpoint alone: the rest is made when somebody asks.
+  const made: Connection = {
+    [Socket.TypeId]: Socket.TypeId,
+    reader: Effect.suspend(() => makeReader(Effect.succeed(endpoint), () => {})),
+    writer: Effect.suspend(() => makeWriter(() => endpoint, Effect.void)),
+    peerAddress: () => endpoint.peerAddress,
+    bootstrap: () => endpoint.bootstrap,
+    native: () => endpoint.native
+  }
   endpoints.set(made, endpoint)
   return made
 }
@@ -537,13 +564,20 @@ const handlerFibers = <R>(
 ) =>
   Effect.map(Effect.context<R>(), (context) => {
     const fork = Effect.runForkWith(context)
+    // The last step of a fiber: an observer would be one more thing to hold for each.
+    const leave = Effect.withFiber((fiber) => {
+      fibers.delete(fiber as Fiber.Fiber<void>)
+      return Effect.void
+    })
     return (endpoint: Endpoint): void => {
       const fiber = fork(Effect.onExit(
         Effect.suspend(() => handler(fromEndpoint(endpoint))),
-        (exit) => isDeath(exit) ? Effect.andThen(endpoint.close, logDeath(exit.cause)) : endpoint.close
+        (exit) => {
+          const closed = isDeath(exit) ? Effect.andThen(endpoint.close, logDeath(exit.cause)) : endpoint.close
+          return Effect.ensuring(closed, leave)
+        }
       ))
-      fibers.add(fiber)
-      fiber.addObserver(() => fibers.delete(fiber))
+      if (fiber.pollUnsafe() === undefined) fibers.add(fiber)
     }
   })
 

@@ -6,12 +6,12 @@
  */
 import * as ExtendedConnect from "@effect-websocket/protocol/ExtendedConnect"
 import type * as Handshake from "@effect-websocket/protocol/Handshake"
+import type { HandshakeError as HandshakeRule } from "@effect-websocket/protocol/HandshakeError"
 import * as HttpHead from "@effect-websocket/protocol/HttpHead"
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Data from "effect/Data"
-import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
@@ -23,11 +23,11 @@ import * as Tracer from "effect/Tracer"
 import type * as Deflate from "./Deflate.ts"
 import * as Accepting from "./internal/accepting.ts"
 import * as Compression from "./internal/compression.ts"
-import { Alarm, deadlinesOf } from "./internal/deadlines.ts"
+import { Alarm, deadlinesOf, millisOf } from "./internal/deadlines.ts"
 import * as Declining from "./internal/declining.ts"
-import { Desk } from "./internal/desk.ts"
-import type * as Driver from "./internal/driver.ts"
-import { type HeadersInput, PackedHandshake, readHead, transportFailed } from "./internal/heads.ts"
+import { Desk, type Handshaking } from "./internal/desk.ts"
+import * as Driver from "./internal/driver.ts"
+import { type HeadersInput, PackedHandshake, readOn, transportFailed } from "./internal/heads.ts"
 import * as Link from "./internal/link.ts"
 import * as Logging from "./internal/logging.ts"
 import * as Stream from "./internal/stream.ts"
@@ -184,7 +184,7 @@ export const accept: <R = never>(
     const transport = yield* Transport
     const context = yield* Effect.context<R | Scope.Scope>()
     const reception = yield* makeReception(options, () => new Desk(alone))
-    return yield* acceptConnection(transport, reception, context, Context.get(context, Scope.Scope))
+    return yield* acceptConnection(transport, reception, context, Driver.leaveWith(Context.get(context, Scope.Scope)))
   })
 
 const alone = { ...WebSocketConfig.defaults, maxConnections: Infinity, maxHandshakes: Infinity }
@@ -207,34 +207,37 @@ const makeReception = <R>(
     (config, offer) => ({ options, config, offer, desk: makeDesk(config) })
   )
 
+/** Sees to it that a connection is left. */
+type Enter = (driver: Driver.Driver) => Effect.Effect<void>
+
 const acceptConnection = <R>(
   transport: Connection,
   reception: Reception<R>,
   context: Context.Context<R>,
-  scope: Scope.Scope
+  enter: Enter
 ): Effect.Effect<WebSocketStream["Service"], WebSocketError.HandshakeError> =>
-  Tracing.accepting(context, (context) => acceptIn(transport, reception, context, scope))
+  Tracing.accepting(context, (context) => acceptIn(transport, reception, context, enter))
 
 const acceptIn = <R>(
   transport: Connection,
   reception: Reception<R>,
   context: Context.Context<R>,
-  scope: Scope.Scope
+  enter: Enter
 ): Effect.Effect<WebSocketStream["Service"], WebSocketError.HandshakeError> =>
   Link.using(transport, (link) =>
-    new Upgrade(link, reception, context).run.pipe(
-      Effect.catch(({ cause, refusal }) => {
+    Effect.matchEffect(new Upgrade(link, reception, context).run, {
+      onFailure: ({ cause, refusal }) => {
         Telemetry.countFailure(context, "server", cause)
         const failed = Effect.failCause(cause)
         return refusal === undefined
           ? failed
           : Effect.andThen(Declining.refuse(link, refusal, reception.config), failed)
-      }),
-      Effect.flatMap((options) => {
+      },
+      onSuccess: (options) => {
         Tracing.agreed(context, options.handshake)
-        return Stream.start(options, context, scope)
-      })
-    )).pipe(
+        return Stream.start(options, context, enter)
+      }
+    })).pipe(
       Effect.mapError((error) => {
         if (!isTransportError(error)) return error
         const failed = transportFailed(error)
@@ -244,63 +247,165 @@ const acceptIn = <R>(
     )
 
 /** One opening handshake, which ends in time and when the server drains. */
-class Upgrade<R> {
+class Upgrade<R> implements Handshaking {
   readonly #link: Link.Link
   readonly #reception: Reception<R>
   readonly #context: Context.Context<R>
+  readonly #parser: HttpHead.Parser<HttpHead.RequestHead>
+  #resume: (end: Effect.Effect<Driver.Options, Declining.Declined>) => void = () => {}
+  #alarm: Alarm | undefined
+  #fiber: Fiber.Fiber<Driver.Options, Declining.Declined> | undefined
   #responding = false
+  #ended = false
 
   constructor(link: Link.Link, reception: Reception<R>, context: Context.Context<R>) {
     this.#link = link
     this.#reception = reception
     this.#context = context
+    this.#parser = HttpHead.makeParser("request", reception.config)
   }
 
-  /** In a fiber of its own, which the deadline or the drain interrupts. */
+  /**
+   * The head is read as it arrives, where the transport tells of that, and the rest is done in a fiber of its own, which
+   * the deadline or the drain interrupts.
+   */
   get run(): Effect.Effect<Driver.Options, Declining.Declined> {
     return Effect.callback((resume) => {
       const { config, desk } = this.#reception
-      // Once the response is on its way nothing else can be answered.
-      const onDrain = () => this.#responding ? undefined : stop(desk.declined)
-      if (!desk.beginHandshake(onDrain)) return resume(desk.declined)
-      const fiber = Effect.runForkWith(this.#context)(this.#decided)
-      const alarm = new Alarm(deadlinesOf(Context.get(this.#context, Clock.Clock)), this.#context)
-      const end = () => {
-        desk.endHandshake(onDrain)
-        alarm.clear()
-      }
-      const stop = (declined: Effect.Effect<never, Declining.Declined>) => {
-        forget()
-        end()
-        resume(Effect.andThen(Fiber.interrupt(fiber), declined))
-      }
-      const forget = fiber.addObserver((exit) => {
-        end()
-        resume(exit)
-      })
-      if (fiber.pollUnsafe() !== undefined) return
+      if (!desk.beginHandshake(this)) return resume(desk.declined)
+      this.#resume = resume
+      this.#read()
+      if (this.#ended) return
       const timeout = config.handshakeTimeout
-      alarm.set(Duration.toMillis(timeout), () => stop(Effect.fail(Declining.slow(timeout, this.#responding))))
+      this.#alarm = new Alarm(deadlinesOf(Context.get(this.#context, Clock.Clock)), this.#context)
+      this.#alarm.set(millisOf(timeout), () => this.#stop(Effect.fail(Declining.slow(timeout, this.#responding))))
       return Effect.suspend(() => {
-        forget()
-        end()
-        return Fiber.interrupt(fiber)
+        this.#end()
+        return this.#interrupted
       })
     })
   }
 
-  get #decided(): Effect.Effect<Driver.Options, Declining.Declined, R> {
-    const { config, offer, options } = this.#reception
-    return Effect.flatMap(
-      readRequest(this.#link, options, config),
-      ({ leftover, request }) => {
-        Tracing.asked(this.#context, request)
-        return Effect.flatMap(
-          this.#unlessLost(Accepting.decide(request, options, offer)),
-          (decision) => this.#respond(request, leftover, decision)
-        )
-      }
+  onDrain(): void {
+    // Once the response is on its way nothing else can be answered.
+    if (!this.#responding) this.#stop(this.#reception.desk.declined)
+  }
+
+  #end(): void {
+    this.#ended = true
+    this.#reception.desk.endHandshake(this)
+    this.#alarm?.clear()
+  }
+
+  #stop(declined: Effect.Effect<never, Declining.Declined>): void {
+    this.#end()
+    this.#resume(Effect.andThen(this.#interrupted, declined))
+  }
+
+  get #interrupted(): Effect.Effect<void> {
+    return this.#fiber === undefined ? Effect.void : Fiber.interrupt(this.#fiber)
+  }
+
+  #read(): void {
+    const { bootstrap } = this.#link
+    if (bootstrap?._tag === "Asked") return this.#decide(this.#checkConnect(bootstrap.request))
+    this.#link.listen((chunk) => this.#receive(chunk))
+    if (!this.#link.whenReady(() => this.#pull())) this.#pull()
+  }
+
+  #receive(chunk: Uint8Array): boolean {
+    if (this.#isRead) return false
+    const parsed = this.#parser.push(chunk)
+    if (parsed === undefined) return true
+    // What is behind the head is the transport's again once this returns.
+    const checked = Result.flatMap(parsed, ({ head, rest }) => this.#check({ head, rest: ownOf(rest) }))
+    if (Result.isFailure(checked)) this.#decide(Effect.fail(Declining.broken(checked.failure)))
+    else this.#answer(checked.success)
+    return true
+  }
+
+  /** At once, where the application has no say and the transport takes the response. */
+  #answer(asked: Asked): void {
+    const answered = this.#reception.options.accept === undefined ? this.#offerSafely(asked) : undefined
+    if (answered === undefined) return this.#decide(Effect.succeed(asked))
+    this.#end()
+    this.#resume(answered)
+  }
+
+  // A defect, as of a tracer, is the connection's and not the transport's, which has called this.
+  #offerSafely(asked: Asked): Effect.Effect<Driver.Options, Declining.Declined> | undefined {
+    try {
+      return this.#offer(asked)
+    } catch (defect) {
+      return Effect.die(defect)
+    }
+  }
+
+  #offer({ leftover, request }: Asked): Effect.Effect<Driver.Options, Declining.Declined> | undefined {
+    const { desk, offer, options } = this.#reception
+    Tracing.asked(this.#context, request)
+    const decided = Accepting.agree({}, request, options, offer)
+    if (Result.isFailure(decided)) return Effect.fail(decided.failure)
+    const bytes = HttpHead.formatResponse(decided.success.response)
+    if (Result.isFailure(bytes)) return Effect.fail(Declining.faulty(bytes.failure))
+    if (!desk.admitUnsafe()) return desk.declined
+    if (this.#link.writer.offerUnsafe?.(bytes.success) === true) {
+      return Effect.succeed(this.#begin(request, leftover, decided.success))
+    }
+    desk.leave()
+  }
+
+  /** What is there was there before, or the transport has ended. */
+  #pull(): void {
+    if (this.#isRead) return
+    this.#decide(
+      readOn(this.#link, this.#parser).pipe(
+        Effect.flatMap((parsed) => Effect.fromResult(this.#check(parsed))),
+        Effect.mapError((error) => isTransportError(error) ? Declining.lost(error) : Declining.broken(error))
+      )
     )
+  }
+
+  /** Whether what arrives is of the request no more. */
+  get #isRead(): boolean {
+    return this.#fiber !== undefined || this.#ended
+  }
+
+  #check({ head, rest }: HttpHead.Parsed<HttpHead.RequestHead>): Result.Result<Asked, HandshakeRule> {
+    const request = Accepting.check(head, this.#reception.options, this.#link)
+    return Result.isFailure(request)
+      ? Result.fail(request.failure)
+      : Result.succeed({ request: request.success, leftover: rest })
+  }
+
+  #checkConnect(fields: ExtendedConnect.Fields): Effect.Effect<Asked, Declining.Declined> {
+    const { config, options } = this.#reception
+    return Effect.fromResult(Accepting.checkConnect(fields, options, this.#link, config)).pipe(
+      Effect.map((request) => ({ request, leftover: nothing })),
+      Effect.mapError((error) => Declining.broken(error, ExtendedConnect.refusalOf))
+    )
+  }
+
+  #decide(asked: Effect.Effect<Asked, Declining.Declined>): void {
+    const fiber = Effect.runForkWith(this.#context)(this.#decided(asked))
+    this.#fiber = fiber
+    if (this.#ended) return fiber.interruptUnsafe()
+    fiber.addObserver((exit) => {
+      if (this.#ended) return
+      this.#end()
+      this.#resume(exit)
+    })
+  }
+
+  #decided(asked: Effect.Effect<Asked, Declining.Declined>): Effect.Effect<Driver.Options, Declining.Declined, R> {
+    const { offer, options } = this.#reception
+    return Effect.flatMap(asked, ({ leftover, request }) => {
+      Tracing.asked(this.#context, request)
+      return Effect.flatMap(
+        this.#unlessLost(Accepting.decide(request, options, offer)),
+        (decision) => this.#respond(request, leftover, decision)
+      )
+    })
   }
 
   /** A request that is taken back stops what is done for it, or floods of them would cost much at little. */
@@ -314,55 +419,51 @@ class Upgrade<R> {
   #respond(
     request: UpgradeRequest,
     leftover: Uint8Array,
-    { acceptance, compression, extensions, response }: Accepting.Decision
+    decision: Accepting.Decision
   ): Effect.Effect<Driver.Options, Declining.Declined> {
-    const { config, desk } = this.#reception
+    const { desk } = this.#reception
     if (!desk.admitUnsafe()) return desk.declined
     this.#responding = true
-    const responded = Effect.as(Accepting.respond(this.#link, response), {
-      role: "server" as const,
+    const responded = Effect.as(
+      Accepting.respond(this.#link, decision.response),
+      this.#begin(request, leftover, decision)
+    )
+    return Effect.onError(responded, () => Effect.sync(desk.leave))
+  }
+
+  #begin(
+    request: UpgradeRequest,
+    leftover: Uint8Array,
+    { acceptance, compression, extensions, response }: Accepting.Decision
+  ): Driver.Options {
+    const { config, desk } = this.#reception
+    return {
+      role: "server",
       link: this.#link,
       handshake: new PackedHandshake({
         request: request.head,
         response,
         subprotocol: HttpHead.values(response.headers, "sec-websocket-protocol")[0],
-        extensions,
-        peerAddress: this.#link.peerAddress
-      }),
+        extensions
+      }, this.#link),
       config: acceptance.config === undefined ? config : WebSocketConfig.override(config, acceptance.config),
       compression,
       leftover,
       onEnd: desk.leave
-    })
-    return Effect.onError(responded, () => Effect.sync(desk.leave))
+    }
   }
 }
 
-const readRequest = <R>(
-  link: Link.Link,
-  options: AcceptOptions<R>,
-  config: WebSocketConfig.WebSocketConfig
-): Effect.Effect<{ readonly request: UpgradeRequest; readonly leftover: Uint8Array }, Declining.Declined> =>
-  link.bootstrap?._tag === "Asked"
-    ? Effect.fromResult(Accepting.checkConnect(link.bootstrap.request, options, link.peerAddress, config)).pipe(
-      Effect.map((request) => ({ request, leftover: new Uint8Array(0) })),
-      Effect.mapError((error) => Declining.broken(error, ExtendedConnect.refusalOf))
-    )
-    : readUpgrade(link, options, config)
+/** A request, and the bytes behind it. */
+interface Asked {
+  readonly request: UpgradeRequest
+  readonly leftover: Uint8Array
+}
 
-const readUpgrade = <R>(
-  link: Link.Link,
-  options: AcceptOptions<R>,
-  config: WebSocketConfig.WebSocketConfig
-): ReturnType<typeof readRequest> =>
-  readHead(link, "request", config).pipe(
-    Effect.flatMap(({ head, rest }) =>
-      Effect.fromResult(
-        Result.map(Accepting.check(head, options, link.peerAddress), (request) => ({ request, leftover: rest }))
-      )
-    ),
-    Effect.mapError((error) => isTransportError(error) ? Declining.lost(error) : Declining.broken(error))
-  )
+const nothing = new Uint8Array(0)
+
+// A copy, which `slice` of a Node `Buffer` is not.
+const ownOf = (bytes: Uint8Array): Uint8Array => bytes.length === 0 ? nothing : new Uint8Array(bytes)
 
 /**
  * Makes a server of the environment's `TransportServer`.
@@ -404,6 +505,8 @@ interface Visit {
   readonly scope: Scope.Closeable
   /** Until it is accepted. */
   transport: Connection | undefined
+  /** Left once the scope is closed. */
+  driver: Driver.Driver | undefined
   stream: WebSocketStream["Service"] | undefined
 }
 
@@ -414,19 +517,20 @@ const serveOne = <E, R, R2>(
   handler: Effect.Effect<unknown, E, R>
 ): Effect.Effect<void, never, Exclude<R, WebSocketStream | Scope.Scope>> =>
   Effect.suspend(() => {
-    const { desk } = reception
-    const visit: Visit = { desk, scope: Scope.makeUnsafe(), transport, stream: undefined }
-    desk.arrive()
-    return Effect.catchCause(
-      Effect.onExit(welcome(visit, reception, context, handler), leaving(visit)),
-      (cause) => Logging.failure(cause, aboutOf(visit.stream))
-    )
+    const visit: Visit = {
+      desk: reception.desk,
+      scope: Scope.makeUnsafe(),
+      transport,
+      driver: undefined,
+      stream: undefined
+    }
+    visit.desk.arrive()
+    const welcomed = welcome(visit, reception, context, handler)
+    return Effect.catchCause(Effect.onExit(welcomed, leaving(visit)), failed(visit))
   }) as Effect.Effect<void, never, Exclude<R, WebSocketStream | Scope.Scope>>
 
-const aboutOf = (stream: WebSocketStream["Service"] | undefined) =>
-  stream && { peerAddress: stream.handshake.peerAddress, target: stream.handshake.request.target }
-
-// An effect that waits for another holds it, so that one may hold nothing that is needed no longer.
+// An effect that waits for another holds it, and a function all that those around it hold: neither may hold what is
+// needed no longer once the handler runs.
 const welcome = <E, R, R2>(
   visit: Visit,
   reception: Reception<R2>,
@@ -437,11 +541,16 @@ const welcome = <E, R, R2>(
     const transport = visit.transport!
     const { peerAddress } = transport
     visit.transport = undefined
-    return Effect.matchEffect(acceptConnection(transport, reception, context, visit.scope), {
+    return Effect.matchEffect(acceptConnection(transport, reception, context, entering(visit)), {
       onFailure: (error) => Logging.handshakeFailed(error, { peerAddress: peerAddress?.() }),
       onSuccess: (stream) => handle(visit, stream, handler)
     })
   })
+
+const entering = (visit: Visit) => (driver: Driver.Driver): Effect.Effect<void> => {
+  visit.driver = driver
+  return Effect.void
+}
 
 const handle = <E, R>(
   visit: Visit,
@@ -449,20 +558,37 @@ const handle = <E, R>(
   handler: Effect.Effect<unknown, E, R>
 ): Effect.Effect<unknown, E, Exclude<R, WebSocketStream | Scope.Scope>> => {
   visit.stream = stream
-  const span = Stream.driverOf(stream)?.span
-  const provide = (own: Context.Context<never>) => {
-    const provided = Context.add(Context.add(own, Scope.Scope, visit.scope), WebSocketStream, stream)
-    return (span === undefined ? provided : Context.add(provided, Tracer.ParentSpan, span)) as Context.Context<R>
-  }
-  const handled = Effect.updateContext(handler, provide)
+  const handled = Effect.updateContext(handler, providing(visit, stream))
   const first = visit.desk.handle(stream)
   return first === undefined ? handled : Effect.andThen(first, handled)
 }
 
+const providing =
+  <R>({ driver, scope }: Visit, stream: WebSocketStream["Service"]) => (own: Context.Context<never>) => {
+    const span = driver?.span
+    const provided = Context.add(Context.add(own, Scope.Scope, scope), WebSocketStream, stream)
+    return (span === undefined ? provided : Context.add(provided, Tracer.ParentSpan, span)) as Context.Context<R>
+  }
+
+const failed = (visit: Visit) => (cause: Cause.Cause<unknown>): Effect.Effect<void> =>
+  Logging.failure(cause, visit.stream && aboutOf(visit.stream))
+
+const aboutOf = ({ handshake }: WebSocketStream["Service"]) => ({
+  get peerAddress() {
+    return handshake.peerAddress
+  },
+  get target() {
+    return handshake.request.target
+  }
+})
+
 const leaving = (visit: Visit) => (exit: Exit.Exit<unknown, unknown>): Effect.Effect<void> => {
-  const { desk, scope, stream } = visit
+  const { desk, driver, scope, stream } = visit
   if (stream !== undefined) desk.handled(stream)
-  return Effect.ensuring(Scope.close(scope, exit), Effect.sync(() => desk.depart()))
+  return Scope.close(scope, exit).pipe(
+    Effect.ensuring(Effect.suspend(() => driver?.leave(exit) ?? Effect.void)),
+    Effect.ensuring(Effect.sync(() => desk.depart()))
+  )
 }
 
 // The transports go on while the server drains, so that latecomers are told.

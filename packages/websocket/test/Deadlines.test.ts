@@ -190,6 +190,7 @@ describe("ten thousand idle connections", () => {
     pull: Effect.never,
     writer: { write: () => Effect.void, writeAll: () => Effect.void, offerUnsafe: () => true },
     listen: () => {},
+    whenReady: () => false,
     peerAddress: undefined,
     halfClose: Effect.void,
     release: Effect.void,

@@ -110,7 +110,7 @@ describe("PackedHandshake", () => {
         extensions: [{ name: "x", params: [] }],
         peerAddress: undefined
       } as const
-      const packed = new PackedHandshake(handshake as never)
+      const packed = new PackedHandshake(handshake as never, handshake)
       for (let look = 0; look < 2; look++) {
         assert.deepStrictEqual(packed.request, handshake.request as never)
         assert.deepStrictEqual(packed.response, handshake.response as never)

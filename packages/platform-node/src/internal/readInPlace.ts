@@ -19,8 +19,6 @@ import * as Tls from "node:tls"
  */
 const room = Buffer.allocUnsafeSlow(64 * 1024)
 
-type Callback = (size: number) => boolean
-
 interface Handle {
   readonly useUserBuffer?: (buffer: Uint8Array) => void
 }
@@ -49,22 +47,35 @@ const fields = findFields()
 export const isInPlace = (bytes: Uint8Array): boolean => bytes.buffer === room.buffer
 
 /**
- * Gives what arrives on a socket to `receive` from now on, as a view that is
+ * Who takes what arrives on a socket.
+ *
+ * @internal
+ */
+export interface Receiver {
+  readonly receive: (chunk: Uint8Array) => void
+}
+
+const receiver = Symbol("effect-websocket/receiver")
+
+// Found by the socket that Node calls this on, so that all sockets have one function.
+const callback = function(this: { readonly [receiver]: Receiver }, size: number): boolean {
+  this[receiver].receive(room.subarray(0, size))
+  return true
+}
+
+/**
+ * Gives what arrives on a socket to `to` from now on, as a view that is
  * overwritten once it returns, and emits no `data` any more. Returns `false`, and
  * changes nothing, where that cannot be.
  *
  * @internal
  */
-export const readInPlace = (socket: unknown, receive: (chunk: Uint8Array) => void): boolean => {
+export const readInPlace = (socket: unknown, to: Receiver): boolean => {
   if (fields === undefined || !(socket instanceof Net.Socket) || socket instanceof Tls.TLSSocket) return false
   const handle = (socket as { readonly _handle?: Handle | null })._handle
   // What was read before is emitted as `data`.
   if (typeof handle?.useUserBuffer !== "function" || socket.readableLength > 0) return false
-  const callback: Callback = (size) => {
-    receive(room.subarray(0, size))
-    return true
-  }
-  Object.assign(socket, { [fields.buffer]: room, [fields.callback]: callback })
+  Object.assign(socket, { [receiver]: to, [fields.buffer]: room, [fields.callback]: callback })
   handle.useUserBuffer(room)
   return true
 }

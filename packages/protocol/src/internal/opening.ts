@@ -91,24 +91,30 @@ export const withHeaders = (
   return Result.succeed([...own, ...callers])
 }
 
+interface Offers {
+  readonly origin: string | undefined
+  readonly subprotocols: ReadonlyArray<string>
+  readonly extensions: ReadonlyArray<Extension.Extension>
+}
+
 /**
  * What a request offers and where it comes from, in any version of HTTP.
  *
  * @internal
  */
-export const parseOffers = (headers: HttpHead.Headers) =>
-  Result.flatMap(
-    Extension.parseTokens(HttpHead.values(headers, "sec-websocket-protocol")),
-    (subprotocols) =>
-      Result.flatMap(
-        Extension.parse(HttpHead.values(headers, "sec-websocket-extensions")),
-        (extensions) =>
-          Result.map(
-            HttpHead.single(headers, "origin", "MalformedHeader"),
-            (origin) => ({ origin, subprotocols, extensions })
-          )
-      )
-  )
+export const parseOffers = (headers: HttpHead.Headers): Result.Result<Offers, HandshakeError> => {
+  const subprotocols = Extension.parseTokens(HttpHead.values(headers, "sec-websocket-protocol"))
+  if (Result.isFailure(subprotocols)) return Result.fail(subprotocols.failure)
+  const extensions = Extension.parse(HttpHead.values(headers, "sec-websocket-extensions"))
+  if (Result.isFailure(extensions)) return Result.fail(extensions.failure)
+  const origin = HttpHead.single(headers, "origin", "MalformedHeader")
+  if (Result.isFailure(origin)) return Result.fail(origin.failure)
+  return Result.succeed({
+    origin: origin.success,
+    subprotocols: subprotocols.success,
+    extensions: extensions.success
+  })
+}
 
 /**
  * The headers of a response that agrees: those of its version of HTTP, what was agreed, and the caller's.

@@ -20,6 +20,11 @@ import * as Declining from "./declining.ts"
 import { acceptOf, handshakeError, toHeaders } from "./heads.ts"
 import type { Link } from "./link.ts"
 
+/** Where a request comes from, as far as that is known. */
+interface From {
+  readonly peerAddress: NetAddress.SocketAddress | undefined
+}
+
 /**
  * Checks a request by the rules, and its Origin by the policy. `host` is what
  * the request was sent to, where a proxy knows better than its Host.
@@ -29,13 +34,15 @@ import type { Link } from "./link.ts"
 export const check = <R>(
   head: HttpHead.RequestHead,
   options: AcceptOptions<R>,
-  peerAddress: NetAddress.SocketAddress | undefined,
+  from: From,
   host?: string
 ): Result.Result<UpgradeRequest, HandshakeError> =>
   checkOrigin(
-    Result.map(Handshake.checkRequest(head), (request) => ({ ...request, host: host ?? request.host })),
+    host === undefined
+      ? Handshake.checkRequest(head)
+      : Result.map(Handshake.checkRequest(head), (request) => ({ ...request, host })),
     options,
-    peerAddress
+    from
   )
 
 /**
@@ -46,24 +53,50 @@ export const check = <R>(
 export const checkConnect = <R>(
   fields: ExtendedConnect.Fields,
   options: AcceptOptions<R>,
-  peerAddress: NetAddress.SocketAddress | undefined,
+  from: From,
   limits: HttpHead.Limits
 ): Result.Result<UpgradeRequest, HandshakeError> =>
   checkOrigin(
     Result.flatMap(ExtendedConnect.checkSize(fields, limits), ExtendedConnect.checkRequest),
     options,
-    peerAddress
+    from
   )
 
 const checkOrigin = <R>(
-  valid: Result.Result<Handshake.OpeningRequest, HandshakeError>,
+  valid: Result.Result<Handshake.OpeningRequest & { readonly key?: string }, HandshakeError>,
   { origins = "same-origin", secure = false }: AcceptOptions<R>,
-  peerAddress: NetAddress.SocketAddress | undefined
-): Result.Result<UpgradeRequest, HandshakeError> =>
-  Result.map(
-    Result.flatMap(valid, (request) => Handshake.checkOrigin(request, origins, secure)),
-    (request) => ({ ...request, peerAddress })
-  )
+  from: From
+): Result.Result<UpgradeRequest, HandshakeError> => {
+  const checked = Result.isFailure(valid) ? valid : Handshake.checkOrigin(valid.success, origins, secure)
+  return Result.isFailure(checked) ? Result.fail(checked.failure) : Result.succeed(new Asking(checked.success, from))
+}
+
+// Who it is takes some reading, and most never ask.
+class Asking implements UpgradeRequest {
+  readonly head: HttpHead.RequestHead
+  readonly target: string
+  readonly host: string
+  readonly key: string | undefined
+  readonly origin: string | undefined
+  readonly subprotocols: ReadonlyArray<string>
+  readonly extensions: ReadonlyArray<Extension>
+  readonly #from: From
+
+  constructor(request: Handshake.OpeningRequest & { readonly key?: string }, from: From) {
+    this.head = request.head
+    this.target = request.target
+    this.host = request.host
+    this.key = request.key
+    this.origin = request.origin
+    this.subprotocols = request.subprotocols
+    this.extensions = request.extensions
+    this.#from = from
+  }
+
+  get peerAddress(): NetAddress.SocketAddress | undefined {
+    return this.#from.peerAddress
+  }
+}
 
 /**
  * What was decided about a request that is let in.
@@ -87,33 +120,44 @@ export const decide = <R>(
   options: AcceptOptions<R>,
   offer: Compression.Offer | undefined
 ): Effect.Effect<Decision, Declining.Declined, R> => {
-  const decision: Effect.Effect<Acceptance, Refusal, R> = Effect.suspend(() =>
-    options.accept?.(request) ?? Effect.succeed({})
-  )
-  return decision.pipe(
-    Effect.mapError((refusal) => Declining.refused(refusal.status, refusal)),
+  // Where the application has no say there is nothing to wait for.
+  if (options.accept === undefined) return Effect.suspend(() => Effect.fromResult(agree({}, request, options, offer)))
+  const accept = options.accept
+  return Effect.suspend(() => accept(request)).pipe(
+    Effect.mapError((refusal: Refusal) => Declining.refused(refusal.status, refusal)),
     Effect.catchDefect((defect) => Effect.fail(Declining.died(defect))),
-    Effect.flatMap((acceptance) => {
-      const chosen = "subprotocol" in acceptance
-        ? acceptance.subprotocol
-        : options.subprotocols?.find((name) => request.subprotocols.includes(name))
-      if (chosen !== undefined && !request.subprotocols.includes(chosen)) {
-        const error = new WebSocketError.SubprotocolRefused({ offered: request.subprotocols, chosen })
-        return Effect.fail(Declining.declined(handshakeError(error), Declining.refused(500).refusal))
-      }
-      const headers = toHeaders(acceptance.headers)
-      const accepted = offer && PerMessageDeflate.acceptOffer(request.extensions, offer.options)
-      const extensions = accepted === undefined ? [] : [accepted.response]
-      const compression = accepted && offer && { ...offer, agreement: accepted.agreement }
-      return Effect.fromResult(Result.mapBoth(
-        makeResponse(request, { subprotocol: chosen, extensions, headers }),
-        {
-          onFailure: Declining.faulty,
-          onSuccess: (response): Decision => ({ acceptance, response, extensions, compression })
-        }
-      ))
-    })
+    Effect.flatMap((acceptance) => Effect.fromResult(agree(acceptance, request, options, offer)))
   )
+}
+
+const nothingAgreed: ReadonlyArray<Extension> = []
+
+/**
+ * Makes the response to a request that is let in.
+ *
+ * @internal
+ */
+export const agree = <R>(
+  acceptance: Acceptance,
+  request: UpgradeRequest,
+  options: AcceptOptions<R>,
+  offer: Compression.Offer | undefined
+): Result.Result<Decision, Declining.Declined> => {
+  const chosen = "subprotocol" in acceptance
+    ? acceptance.subprotocol
+    : options.subprotocols?.find((name) => request.subprotocols.includes(name))
+  if (chosen !== undefined && !request.subprotocols.includes(chosen)) {
+    const error = new WebSocketError.SubprotocolRefused({ offered: request.subprotocols, chosen })
+    return Result.fail(Declining.declined(handshakeError(error), Declining.refused(500).refusal))
+  }
+  const headers = toHeaders(acceptance.headers)
+  const accepted = offer && PerMessageDeflate.acceptOffer(request.extensions, offer.options)
+  const extensions = accepted === undefined ? nothingAgreed : [accepted.response]
+  const compression = accepted && offer && { ...offer, agreement: accepted.agreement }
+  const response = makeResponse(request, { subprotocol: chosen, extensions, headers })
+  return Result.isFailure(response)
+    ? Result.fail(Declining.faulty(response.failure))
+    : Result.succeed({ acceptance, response: response.success, extensions, compression })
 }
 
 const makeResponse = ({ key }: UpgradeRequest, options: Omit<Handshake.ResponseOptions, "accept">) =>
@@ -131,8 +175,9 @@ export const respond = (link: Link, response: HttpHead.ResponseHead): Effect.Eff
     ? Effect.mapError(link.bootstrap.respond(ExtendedConnect.formatResponse(response)), Declining.lost)
     : respondUpgrade(link, response)
 
-const respondUpgrade = (link: Link, response: HttpHead.ResponseHead): Effect.Effect<void, Declining.Declined> =>
-  Effect.fromResult(HttpHead.formatResponse(response)).pipe(
-    Effect.mapError(Declining.faulty),
-    Effect.flatMap((bytes) => Effect.mapError(link.writer.write(bytes), Declining.lost))
-  )
+const respondUpgrade = (link: Link, response: HttpHead.ResponseHead): Effect.Effect<void, Declining.Declined> => {
+  const bytes = HttpHead.formatResponse(response)
+  return Result.isFailure(bytes)
+    ? Effect.fail(Declining.faulty(bytes.failure))
+    : Effect.mapError(link.writer.write(bytes.success), Declining.lost)
+}

@@ -11,19 +11,17 @@ import * as CloseCode from "@effect-websocket/protocol/CloseCode"
 import type { Connection } from "@effect-websocket/protocol/Connection"
 import type * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
-import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Transport from "../Transport.ts"
 import type { WebSocketConfig } from "../WebSocketConfig.ts"
 import * as WebSocketError from "../WebSocketError.ts"
 import type { State } from "../WebSocketStream.ts"
-import { Alarm, type Deadlines } from "./deadlines.ts"
+import { Alarm, type Deadlines, millisOf } from "./deadlines.ts"
 import type { Inbox } from "./inbox.ts"
 import type { Link } from "./link.ts"
 import type { Liveness } from "./liveness.ts"
 import type { Outbox } from "./outbox.ts"
-import type { Pings } from "./pings.ts"
 
 /**
  * The connection that comes to its end.
@@ -39,10 +37,11 @@ export interface Parts {
   readonly connection: Connection
   readonly inbox: Inbox
   readonly outbox: Outbox
-  readonly pings: Pings
   readonly liveness: Liveness
   /** Reading may go on, where it waits for room. */
   readonly onRoom: () => void
+  /** No Pong will come any more. */
+  readonly onSettled: () => void
   /** The state has changed. */
   readonly onState: (state: State) => void
 }
@@ -92,8 +91,7 @@ const makeClosedError = (status: WebSocketError.CloseStatus): WebSocketError.Rea
  */
 export class Closing {
   state: State = "Open"
-  readonly closed = Deferred.makeUnsafe<WebSocketError.CloseStatus>()
-
+  #closed: Deferred.Deferred<WebSocketError.CloseStatus> | undefined
   readonly #parts: Parts
   #watchers: Set<(state: State) => void> | undefined
   #alarm: Alarm | undefined
@@ -109,6 +107,15 @@ export class Closing {
 
   constructor(parts: Parts) {
     this.#parts = parts
+  }
+
+  /** The end, however it comes. */
+  get closed(): Deferred.Deferred<WebSocketError.CloseStatus> {
+    if (this.#closed === undefined) {
+      this.#closed = Deferred.makeUnsafe()
+      if (this.state === "Closed") Deferred.doneUnsafe(this.#closed, Exit.succeed(this.status))
+    }
+    return this.#closed
   }
 
   /** Whether what arrives is still for readers. */
@@ -217,7 +224,7 @@ export class Closing {
   #limitWait(): void {
     const { config, context, deadlines } = this.#parts
     this.#alarm ??= new Alarm(deadlines, context)
-    this.#alarm.set(Duration.toMillis(config.closeTimeout), () => this.#finish("abort"))
+    this.#alarm.set(millisOf(config.closeTimeout), () => this.#finish("abort"))
   }
 
   // Section 7.1.1: the server ends its side first, the client waits for that.
@@ -232,9 +239,8 @@ export class Closing {
   // The end is known: from here on it is the same for everyone.
   #settle(): void {
     const status = this.#status ??= this.#makeStatus()
-    const { inbox, pings } = this.#parts
-    inbox.fail(this.#failure ?? closedError(status))
-    pings.end()
+    this.#parts.inbox.fail(this.#failure ?? closedError(status))
+    this.#parts.onSettled()
     this.#parts.onRoom()
   }
 
@@ -263,7 +269,7 @@ export class Closing {
     this.#settle()
     const closed = Effect.sync(() => {
       this.#setState("Closed")
-      Deferred.doneUnsafe(this.closed, Exit.succeed(status))
+      if (this.#closed !== undefined) Deferred.doneUnsafe(this.#closed, Exit.succeed(status))
     })
     this.#fork(Effect.andThen(link[how], closed))
   }

@@ -14,6 +14,21 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
 
+const millis = new WeakMap<Duration.Duration, number>()
+
+/**
+ * `Duration.toMillis`, once for each duration: a configuration has the same for
+ * all its connections.
+ *
+ * @internal
+ */
+export const millisOf = (input: Duration.Input): number => {
+  if (!Duration.isDuration(input)) return Duration.toMillis(input)
+  let known = millis.get(input)
+  if (known === undefined) millis.set(input, known = Duration.toMillis(input))
+  return known
+}
+
 /**
  * Something to do at a time.
  *

@@ -15,6 +15,16 @@ import type { WebSocketStream } from "../WebSocketStream.ts"
 import { type Declined, full, leaving } from "./declining.ts"
 
 /**
+ * A handshake that is going on.
+ *
+ * @internal
+ */
+export interface Handshaking {
+  /** The server drains. */
+  readonly onDrain: () => void
+}
+
+/**
  * The desk of one running server.
  *
  * @internal
@@ -27,7 +37,7 @@ export class Desk {
   connections = 0
   readonly #draining = Deferred.makeUnsafe<void>()
   readonly #streams = new Set<WebSocketStream["Service"]>()
-  readonly #waiting = new Set<() => void>()
+  readonly #waiting = new Set<Handshaking>()
   readonly #config: WebSocketConfig
   #handshakes = 0
   #serving = 0
@@ -64,25 +74,24 @@ export class Desk {
     () => Effect.sync(this.leave)
   )
 
-  /** Begins a handshake where there is room for one, and for the connection it may give; `onDrain` is called meanwhile. */
-  beginHandshake(onDrain: () => void): boolean {
+  /** Begins a handshake where there is room for one, and for the connection it may give. */
+  beginHandshake(handshake: Handshaking): boolean {
     if (this.#isFull || this.#handshakes >= this.#config.maxHandshakes) return false
     this.#handshakes++
-    this.#waiting.add(onDrain)
+    this.#waiting.add(handshake)
     return true
   }
 
-  endHandshake(onDrain: () => void): void {
-    this.#handshakes--
-    this.#waiting.delete(onDrain)
+  endHandshake(handshake: Handshaking): void {
+    if (this.#waiting.delete(handshake)) this.#handshakes--
   }
 
   /** Runs a handshake where there is room for one, and for the connection it may give. */
   handshaking<A, R>(handshake: Effect.Effect<A, Declined, R>): Effect.Effect<A, Declined, R> {
     return Effect.suspend(() => {
-      const onDrain = () => {}
-      return this.beginHandshake(onDrain)
-        ? Effect.ensuring(handshake, Effect.sync(() => this.endHandshake(onDrain)))
+      const going = { onDrain: () => {} }
+      return this.beginHandshake(going)
+        ? Effect.ensuring(handshake, Effect.sync(() => this.endHandshake(going)))
         : this.declined
     })
   }
@@ -141,7 +150,7 @@ export class Desk {
   /** Lets nobody in any more and tells every peer. */
   readonly drain: Effect.Effect<void> = Effect.suspend(() => {
     Deferred.doneUnsafe(this.#draining, Exit.void)
-    Array.from(this.#waiting).forEach((onDrain) => onDrain())
+    Array.from(this.#waiting).forEach((handshake) => handshake.onDrain())
     return this.#goAway(Array.from(this.#streams))
   })
 

@@ -14,7 +14,7 @@ import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
-import * as Duration from "effect/Duration"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
@@ -28,7 +28,7 @@ import * as WebSocketError from "../WebSocketError.ts"
 import type { ControlFrame, Handshake, State } from "../WebSocketStream.ts"
 import { Closing } from "./closing.ts"
 import { type Compression, Contexts } from "./compression.ts"
-import { Alarm, type Deadlines, deadlinesOf } from "./deadlines.ts"
+import { Alarm, type Deadlines, deadlinesOf, millisOf } from "./deadlines.ts"
 import { Inbox } from "./inbox.ts"
 import type { Link } from "./link.ts"
 import { Liveness } from "./liveness.ts"
@@ -108,7 +108,6 @@ export class Driver implements Receiver {
   readonly connection: Connection
   readonly inbox: Inbox
   readonly outbox: Outbox
-  readonly pings: Pings
   readonly liveness: Liveness
   readonly entropy: Entropy.Entropy
   /** How long a control frame may wait below the outbox, in milliseconds. */
@@ -121,6 +120,9 @@ export class Driver implements Receiver {
   writing: { readonly onClosing: () => void; readonly queuedBytes: number } | undefined
 
   readonly #closing: Closing
+  readonly #clock: Clock.Clock
+  readonly #onEnd: (() => void) | undefined
+  #pings: Pings | undefined
   readonly #contexts: Contexts | undefined
   #watchers: Set<(frame: ControlFrame) => void> | undefined
   #pacing: Pacing | undefined
@@ -143,12 +145,14 @@ export class Driver implements Receiver {
     this.role = role
     this.handshake = handshake
     this.config = config
-    this.controlDelay = Duration.toMillis(config.controlDelay)
+    this.controlDelay = millisOf(config.controlDelay)
     this.entropy = entropy
     this.context = context
     this.counts = countsOf(context, role)
     this.deadlines = deadlinesOf(clock)
     this.link = link
+    this.#clock = clock
+    this.#onEnd = options.onEnd
     this.compressFrom = compression && (compression.options.threshold ?? defaultThreshold)
     this.sendWindowBits = compression === undefined ? 0 : directionFrom(role, compression.agreement).windowBits
     this.#contexts = compression &&
@@ -161,10 +165,9 @@ export class Driver implements Receiver {
       deflate: this.#contexts?.messages,
       traffic: this.counts.traffic
     })
-    this.inbox = new Inbox(config.readBuffer, () => this.onRoom())
+    this.inbox = new Inbox(config.readBuffer, this)
     const isPaced = this.controlDelay !== Infinity
     this.outbox = new Outbox(this.connection, link.writer, config.fragmentSize, isPaced, this)
-    this.pings = new Pings(this.outbox, clock, this)
     this.liveness = new Liveness(this)
     this.#closing = new Closing(this)
   }
@@ -192,6 +195,16 @@ export class Driver implements Receiver {
   /** Made when data is sent. */
   pacing(): Pacing {
     return this.#pacing ??= new Pacing(this)
+  }
+
+  /** Made when something is pinged. */
+  get pings(): Pings {
+    return this.#pings ??= new Pings(this.outbox, this.#clock, this)
+  }
+
+  /** No Pong will come any more. */
+  onSettled(): void {
+    this.#pings?.end()
   }
 
   onRoundTrip(duration: Duration.Duration): void {
@@ -231,7 +244,9 @@ export class Driver implements Receiver {
     }
     this.liveness.start()
     this.link.listen((chunk) => this.#receiveNow(chunk))
-    this.runFork(this.#read(leftover))
+    if (leftover.length > 0) return this.#fork(this.#takeAndGoOn([leftover]))
+    this.#receiving = false
+    if (!this.#waits()) this.#fork(this.#pull)
   }
 
   get state(): State {
@@ -263,6 +278,17 @@ export class Driver implements Receiver {
     this.#closing.close(frame)
   }
 
+  /**
+   * Closes as an exit says, 1000 after success, 1011 after failure, 1001 on interruption, and lets go of the connection.
+   */
+  leave(exit: Exit.Exit<unknown, unknown>): Effect.Effect<unknown> {
+    this.close(closeFrameOf(exit))
+    this.inbox.discard()
+    const closed = Deferred.await(this.closed)
+    const onEnd = this.#onEnd
+    return onEnd === undefined ? closed : Effect.ensuring(closed, Effect.sync(onEnd))
+  }
+
   /** Calls `end` once the connection is closed. */
   onEnd(end: () => void): () => void {
     return this.#closing.watch((state) => {
@@ -284,15 +310,29 @@ export class Driver implements Receiver {
     return this.#closing.watch(watcher)
   }
 
-  #read(leftover: Uint8Array): Effect.Effect<void> {
-    const loop: Effect.Effect<never, Transport.TransportError> = Effect.flatMap(
-      this.link.pull,
-      (chunks) => Effect.flatMap(this.#takeChunks(chunks, 0), () => loop)
-    )
-    const first = this.#takeChunks([leftover], 0)
-    return Effect.catchCause(
-      Effect.andThen(first, loop),
-      (cause) => Effect.sync(() => this.#closing.onTransportEnd(transportError(cause)))
+  get #pull(): Effect.Effect<void, Transport.TransportError> {
+    return Effect.flatMap(this.link.pull, (chunks) => this.#takeAndGoOn(chunks))
+  }
+
+  #takeAndGoOn(chunks: NonEmptyReadonlyArray<Uint8Array>): Effect.Effect<void, Transport.TransportError> {
+    return Effect.flatMap(this.#takeChunks(chunks, 0), () => this.#waits() ? Effect.void : this.#pull)
+  }
+
+  /** Where a pull would wait and the transport tells when it would not, the fiber that reads begins then. */
+  #waits(): boolean {
+    let returned = false
+    let ready = false
+    const waits = this.link.whenReady(() => {
+      if (returned) this.#fork(this.#pull)
+      else ready = true
+    })
+    returned = true
+    return waits && !ready
+  }
+
+  #fork(reading: Effect.Effect<void, Transport.TransportError>): void {
+    this.runFork(
+      Effect.catchCause(reading, (cause) => Effect.sync(() => this.#closing.onTransportEnd(transportError(cause))))
     )
   }
 
@@ -421,7 +461,7 @@ export class Driver implements Receiver {
 
   onPong(payload: Uint8Array): void {
     this.#taken += partCost
-    this.pings.onPong(payload)
+    this.#pings?.onPong(payload)
     if (this.#pacing?.isMarker(payload) !== true) this.#notify({ _tag: "Pong", payload })
   }
 
@@ -444,15 +484,15 @@ export class Driver implements Receiver {
 }
 
 /**
- * Starts a driver for as long as the scope is open. Leaving the scope closes
- * the connection: 1000 after success, 1011 after failure, 1001 on interruption.
+ * Starts a driver. It is somebody's from the first step on: `enter` sees to it
+ * that the connection is left, by `Driver.leave`.
  *
  * @internal
  */
 export const start = (
   options: Options,
   context: Context.Context<never>,
-  scope: Scope.Scope
+  enter: (driver: Driver) => Effect.Effect<void>
 ): Effect.Effect<Driver> =>
   Effect.suspend(() => {
     const driver = new Driver(
@@ -465,29 +505,29 @@ export const start = (
       driver.start(options.leftover, span)
       return driver
     }
-    const entered = Scope.addFinalizerExit(scope, leaving(driver, options.onEnd))
+    const entered = enter(driver)
     const span = Tracing.connection(context, options.role, options.handshake)
     return span === undefined
       ? Effect.map(entered, () => begin(undefined))
       : Effect.map(Effect.andThen(entered, span), begin)
   })
 
-// Apart, so that a connection holds no more of how it began than this.
-const leaving = (driver: Driver, onEnd: (() => void) | undefined) => (exit: Exit.Exit<unknown, unknown>) => {
-  driver.close(closeFrameOf(exit))
-  driver.inbox.discard()
-  const closed = Deferred.await(driver.closed)
-  return onEnd === undefined ? closed : Effect.ensuring(closed, Effect.sync(onEnd))
-}
+/**
+ * Leaves a connection with a scope.
+ *
+ * @internal
+ */
+export const leaveWith = (scope: Scope.Scope) => (driver: Driver): Effect.Effect<void> =>
+  Scope.addFinalizerExit(scope, (exit) => driver.leave(exit))
 
 /**
- * As `start`, in the environment's scope.
+ * Starts a driver for as long as the environment's scope is open.
  *
  * @internal
  */
 export const make = (options: Options): Effect.Effect<Driver, never, Scope.Scope> =>
   Effect.contextWith((context: Context.Context<Scope.Scope>) =>
-    start(options, context, Context.get(context, Scope.Scope))
+    start(options, context, leaveWith(Context.get(context, Scope.Scope)))
   )
 
 const closeFrameOf = (exit: Exit.Exit<unknown, unknown>): CloseCode.CloseFrame => ({

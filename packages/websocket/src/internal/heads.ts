@@ -89,6 +89,14 @@ const unpack = (packed: string): readonly [string, string, string, HttpHead.Head
   return [version, first, second, headers]
 }
 
+// Most responses say nothing but what follows from the key.
+const plainAccept = ({ headers, version }: HttpHead.ResponseHead): string | undefined => {
+  const [upgrade, connection, accept] = headers
+  const isPlain = headers.length === 3 && version === "HTTP/1.1" && upgrade![0] === "Upgrade" &&
+    connection![0] === "Connection" && accept![0] === "Sec-WebSocket-Accept"
+  return isPlain ? accept![1] : undefined
+}
+
 /**
  * The handshake of a connection, whose heads are a string each until somebody
  * looks at them: as objects they would be a third of what an idle connection
@@ -99,16 +107,24 @@ const unpack = (packed: string): readonly [string, string, string, HttpHead.Head
 export class PackedHandshake implements OpeningHandshake {
   readonly subprotocol: string | undefined
   readonly extensions: OpeningHandshake["extensions"]
-  readonly peerAddress: OpeningHandshake["peerAddress"]
+  readonly #from: Pick<OpeningHandshake, "peerAddress">
   readonly #request: string
   readonly #response: string
 
-  constructor({ extensions, peerAddress, request, response, subprotocol }: OpeningHandshake) {
+  constructor(
+    { extensions, request, response, subprotocol }: Omit<OpeningHandshake, "peerAddress">,
+    from: Pick<OpeningHandshake, "peerAddress">
+  ) {
     this.subprotocol = subprotocol
     this.extensions = extensions
-    this.peerAddress = peerAddress
+    this.#from = from
     this.#request = pack([request.version, request.method, request.target], request.headers)
-    this.#response = pack([response.version, String(response.status), response.reason], response.headers)
+    this.#response = plainAccept(response) ??
+      pack([response.version, String(response.status), response.reason], response.headers)
+  }
+
+  get peerAddress(): OpeningHandshake["peerAddress"] {
+    return this.#from.peerAddress
   }
 
   get request(): HttpHead.RequestHead {
@@ -117,6 +133,7 @@ export class PackedHandshake implements OpeningHandshake {
   }
 
   get response(): HttpHead.ResponseHead {
+    if (!this.#response.includes("\n")) return Result.getOrThrow(Handshake.makeResponse({ accept: this.#response }))
     const [version, status, reason, headers] = unpack(this.#response)
     return { version, status: Number(status), reason, headers }
   }
@@ -125,7 +142,8 @@ export class PackedHandshake implements OpeningHandshake {
 const none = new Uint8Array(0)
 
 const joined = (first: Uint8Array, rest: ReadonlyArray<Uint8Array>): Uint8Array => {
-  if (rest.length === 0) return first
+  // What a view is of would be held with it.
+  if (rest.length === 0) return first.length === 0 ? none : first
   const out = new Uint8Array(rest.reduce((size, chunk) => size + chunk.length, first.length))
   let offset = first.length
   out.set(first)
@@ -146,8 +164,19 @@ export const readHead = <K extends keyof HttpHead.Heads>(
   kind: K,
   config: WebSocketConfig,
   leftover: Uint8Array = none
-): Effect.Effect<HttpHead.Parsed<HttpHead.Heads[K]>, TransportError | HandshakeRule> => {
-  const parser = HttpHead.makeParser(kind, config)
+): Effect.Effect<HttpHead.Parsed<HttpHead.Heads[K]>, TransportError | HandshakeRule> =>
+  readOn(link, HttpHead.makeParser(kind, config), leftover)
+
+/**
+ * As `readHead`, by a parser that may have begun.
+ *
+ * @internal
+ */
+export const readOn = <Head>(
+  link: Link,
+  parser: HttpHead.Parser<Head>,
+  leftover: Uint8Array = none
+): Effect.Effect<HttpHead.Parsed<Head>, TransportError | HandshakeRule> => {
   const parse = (chunks: ReadonlyArray<Uint8Array>): ReturnType<typeof parser.push> => {
     for (let i = 0; i < chunks.length; i++) {
       const parsed = parser.push(chunks[i]!)
@@ -159,7 +188,7 @@ export const readHead = <K extends keyof HttpHead.Heads>(
     const parsed = parse(chunks)
     return parsed === undefined ? next() : Effect.fromResult(parsed)
   }
-  const next = (): Effect.Effect<HttpHead.Parsed<HttpHead.Heads[K]>, TransportError | HandshakeRule> =>
+  const next = (): Effect.Effect<HttpHead.Parsed<Head>, TransportError | HandshakeRule> =>
     Effect.flatMap(link.pull, settle)
   return leftover.length === 0 ? next() : settle([leftover])
 }

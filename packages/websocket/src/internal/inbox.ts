@@ -65,28 +65,39 @@ const messagesView: View<NonEmptyReadonlyArray<Payload>> = {
 }
 
 /**
+ * What the inbox tells its driver.
+ *
+ * @internal
+ */
+export interface Events {
+  /** `full` may have become false. Runs no other fiber before it returns. */
+  readonly onRoom: () => void
+}
+
+const nobody: ReadonlyArray<Reader> = []
+
+/**
  * The parts that wait for readers, and the readers that wait for parts.
  *
  * @internal
  */
 export class Inbox {
   readonly #capacity: number
-  readonly #onRoom: () => void
+  readonly #events: Events
   #parts = new PartQueue()
   #failure: ReadError | undefined
   // In their order. Most of the time there is one at most.
   #firstReader: Reader | undefined
-  #otherReaders: Array<Reader> = []
+  #otherReaders = nobody
   #discarding = false
 
   #readSome: Effect.Effect<MessagePart, ReadError> | undefined
   #read: Effect.Effect<Payload, ReadError> | undefined
   #pull: Effect.Effect<NonEmptyReadonlyArray<Payload>, ReadError> | undefined
 
-  /** `onRoom` is called when `full` may have become false; it runs no other fiber before it returns. */
-  constructor(capacity: number, onRoom: () => void) {
+  constructor(capacity: number, events: Events) {
     this.#capacity = capacity
-    this.#onRoom = onRoom
+    this.#events = events
   }
 
   // Made when somebody asks: most connections are read in one way, and an idle one holds what was made.
@@ -138,7 +149,7 @@ export class Inbox {
   discard(): void {
     this.#discarding = true
     this.#parts = new PartQueue()
-    this.#onRoom()
+    this.#events.onRoom()
   }
 
   /** No more parts of the chunk will come. */
@@ -151,7 +162,7 @@ export class Inbox {
     const reader = this.#firstReader
     if (reader === undefined) return
     if (this.#failure === undefined && !this.#has(reader.view)) {
-      if (reader.view.wholeMessages) this.#onRoom()
+      if (reader.view.wholeMessages) this.#events.onRoom()
       return
     }
     const { wake } = reader
@@ -184,7 +195,7 @@ export class Inbox {
   #take<A>(view: View<A>, reader: Reader | undefined): A {
     const taken = view.take(this.#parts)
     this.#leave(reader)
-    this.#onRoom()
+    this.#events.onRoom()
     return taken
   }
 
@@ -217,7 +228,7 @@ export class Inbox {
       const waiting: Reader = reader ?? { view, wake: undefined }
       waiting.wake = (delay) => resume(this.#goOn(view, waiting, fiber, delay))
       this.#enter(waiting)
-      if (view.wholeMessages) this.#onRoom()
+      if (view.wholeMessages) this.#events.onRoom()
       return Effect.sync(() => this.#leave(waiting))
     })
   }
@@ -243,7 +254,9 @@ export class Inbox {
 
   #enter(reader: Reader): void {
     if (this.#firstReader === undefined) this.#firstReader = reader
-    else if (this.#firstReader !== reader && !this.#otherReaders.includes(reader)) this.#otherReaders.push(reader)
+    else if (this.#firstReader !== reader && !this.#otherReaders.includes(reader)) {
+      this.#otherReaders = [...this.#otherReaders, reader]
+    }
   }
 
   // Readers behind it go on in a later turn, when this one has gone on.
@@ -252,7 +265,8 @@ export class Inbox {
     if (reader !== this.#firstReader) {
       this.#otherReaders = this.#otherReaders.filter((other) => other !== reader)
     } else {
-      this.#firstReader = this.#otherReaders.shift()
+      this.#firstReader = this.#otherReaders[0]
+      if (this.#firstReader !== undefined) this.#otherReaders = this.#otherReaders.slice(1)
       this.serve(Effect.yieldNow)
     }
   }

@@ -21,6 +21,11 @@ export interface Link {
   readonly writer: Transport.Writer
   /** Gives what arrives to `listener`, where the transport can, as `Transport.Endpoint` says. */
   readonly listen: (listener: Transport.Listener) => void
+  /**
+   * Has `wake` called once a pull would not wait, as `Transport.Endpoint` says. Returns `false`, and does nothing, where
+   * the transport cannot.
+   */
+  readonly whenReady: (wake: () => void) => boolean
   /** Told what the connection holds, where the transport measures it. */
   readonly onHeld?: ((held: Transport.Held) => void) | undefined
   readonly peerAddress: NetAddress.SocketAddress | undefined
@@ -49,6 +54,11 @@ class OpenLink implements Link {
     this.writer.listenUnsafe?.(listener)
   }
 
+  whenReady(wake: () => void): boolean {
+    this.writer.whenReadyUnsafe?.(wake)
+    return this.writer.whenReadyUnsafe !== undefined
+  }
+
   get onHeld(): Link["onHeld"] {
     return this.writer.onHeldUnsafe
   }
@@ -74,6 +84,11 @@ class OpenLink implements Link {
   }
 }
 
+const whenReadyOf = (endpoint: Transport.Endpoint | undefined): Link["whenReady"] => (wake) => {
+  endpoint?.whenReadyUnsafe?.(wake)
+  return endpoint?.whenReadyUnsafe !== undefined
+}
+
 /**
  * Opens a transport in a scope of its own, which owns all there is to let go of.
  *
@@ -92,6 +107,7 @@ export const open = (
           pull,
           writer,
           listen: Transport.listenUnsafe(transport),
+          whenReady: whenReadyOf(Transport.currentUnsafe(transport)),
           onHeld: Transport.currentUnsafe(transport)?.onHeldUnsafe,
           peerAddress: transport.peerAddress?.(),
           bootstrap: transport.bootstrap?.(),

@@ -12,7 +12,7 @@ import type * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import type { KeepAlive, WebSocketConfig } from "../WebSocketConfig.ts"
 import * as WebSocketError from "../WebSocketError.ts"
-import type { Deadline, Deadlines } from "./deadlines.ts"
+import { type Deadline, type Deadlines, millisOf } from "./deadlines.ts"
 import type { Pings } from "./pings.ts"
 
 /**
@@ -31,7 +31,7 @@ export interface Watched {
 }
 
 const idleTimeoutOf = ({ config, role }: Watched): number =>
-  Duration.toMillis(config.idleTimeout ?? (role === "server" ? serverIdleTimeout : Duration.infinity))
+  millisOf(config.idleTimeout ?? (role === "server" ? serverIdleTimeout : Duration.infinity))
 
 const keepAliveOf = ({ config, role }: Watched): KeepAlive | "off" =>
   config.keepAlive ?? (role === "server" ? serverKeepAlive : "off")
@@ -66,7 +66,7 @@ export class Liveness implements Deadline {
 
   constructor(watched: Watched) {
     this.#watched = watched
-    this.#messageTimeout = Duration.toMillis(watched.config.messageTimeout)
+    this.#messageTimeout = millisOf(watched.config.messageTimeout)
     this.#heardAt = watched.deadlines.now
   }
 
@@ -74,7 +74,7 @@ export class Liveness implements Deadline {
     const { now } = this.#watched.deadlines
     const keepAlive = keepAliveOf(this.#watched)
     this.#idleAt = now + idleTimeoutOf(this.#watched)
-    if (keepAlive !== "off") this.#pingAt = now + Math.max(1, Duration.toMillis(keepAlive.interval))
+    if (keepAlive !== "off") this.#pingAt = now + Math.max(1, millisOf(keepAlive.interval))
     this.#watch()
   }
 
@@ -159,7 +159,7 @@ export class Liveness implements Deadline {
     }
     this.#heard = false
     this.#unanswered++
-    this.#pingAt = now + Math.max(1, Duration.toMillis(interval))
+    this.#pingAt = now + Math.max(1, millisOf(interval))
     this.#watched.pings.sendUnattended()
   }
 }

@@ -5,6 +5,7 @@
  */
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
+import * as LogLevel from "effect/LogLevel"
 import type * as NetAddress from "effect/net/NetAddress"
 import * as WebSocketError from "../WebSocketError.ts"
 import { annotationsOf } from "./tracing.ts"
@@ -30,10 +31,9 @@ const isPeersDoing = (error: unknown): boolean =>
 export const failure = <E>(cause: Cause.Cause<E>, about: About | undefined): Effect.Effect<void> => {
   const reasons = cause.reasons.filter((reason) => !Cause.isInterruptReason(reason))
   if (reasons.length === 0) return Effect.void
-  const logged = reasons.every((reason) => Cause.isFailReason(reason) && isPeersDoing(reason.error))
-    ? Effect.logDebug("WebSocket connection failed", cause)
-    : Effect.logError("WebSocket handler failed", cause)
-  return Effect.annotateLogs(logged, annotationsOf(about?.peerAddress, about?.target))
+  return reasons.every((reason) => Cause.isFailReason(reason) && isPeersDoing(reason.error))
+    ? atDebug(() => annotated(Effect.logDebug("WebSocket connection failed", cause), about))
+    : annotated(Effect.logError("WebSocket handler failed", cause), about)
 }
 
 /**
@@ -41,8 +41,14 @@ export const failure = <E>(cause: Cause.Cause<E>, about: About | undefined): Eff
  *
  * @internal
  */
-export const handshakeFailed = (
-  why: unknown,
-  { peerAddress, target }: About
-): Effect.Effect<void> =>
-  Effect.annotateLogs(Effect.logDebug("WebSocket handshake failed", why), annotationsOf(peerAddress, target))
+export const handshakeFailed = (why: unknown, about: About): Effect.Effect<void> =>
+  atDebug(() => annotated(Effect.logDebug("WebSocket handshake failed", why), about))
+
+const annotated = (logged: Effect.Effect<void>, about: About | undefined): Effect.Effect<void> =>
+  Effect.annotateLogs(logged, annotationsOf(about?.peerAddress, about?.target))
+
+// Every connection ends with such a line, and few programs have it written.
+const atDebug = (log: () => Effect.Effect<void>): Effect.Effect<void> =>
+  Effect.flatMap(isDebugging, (isDebugging) => isDebugging ? log() : Effect.void)
+
+const isDebugging = LogLevel.isEnabled("Debug")

@@ -51,6 +51,8 @@ export interface Control {
 
 const nothing = new Uint8Array(0)
 
+const noControls: Array<Control> = []
+
 const lengthOf = ({ bytes, deflated }: Outgoing): number => (deflated ?? bytes).length
 
 /**
@@ -175,7 +177,7 @@ export class Outbox {
   #ended = false
   #close: CloseFrame | undefined
   #pong: Uint8Array | undefined
-  #controls: Array<Control> = []
+  #controls = noControls
   /** The control frame that the transport has and did not accept yet. */
   #handed: Control | undefined
   #sending: Sending | undefined
@@ -290,7 +292,8 @@ export class Outbox {
   /** Sends a control frame, ahead of data. */
   control(control: Control): void {
     if (this.isClosing) return control.done(Exit.fail(this.#events.closedError()))
-    this.#controls.push(control)
+    if (this.#controls === noControls) this.#controls = [control]
+    else this.#controls.push(control)
     this.#advance()
   }
 
@@ -327,7 +330,7 @@ export class Outbox {
   /** Nothing more can be sent: fails all that waits. */
   end(): void {
     this.#ended = true
-    if (this.#handed !== undefined) this.#controls.unshift(this.#handed)
+    if (this.#handed !== undefined) this.#controls = [this.#handed, ...this.#controls]
     this.#handed = undefined
     this.#failControls()
     this.#failSending()
@@ -341,7 +344,7 @@ export class Outbox {
 
   #failControls(): void {
     const controls = this.#controls
-    this.#controls = []
+    this.#controls = noControls
     this.#pong = undefined
     for (const control of controls) control.done(Exit.fail(this.#events.closedError()))
   }

@@ -111,6 +111,9 @@ const share = (data: Uint8Array): Uint8Array => {
   return (shared[power] ??= new Store()).keep(data, 1 << power)
 }
 
+/** Of queues in which nothing is. */
+const noParts: Array<Part> = []
+
 /**
  * A queue of parts.
  *
@@ -118,7 +121,7 @@ const share = (data: Uint8Array): Uint8Array => {
  */
 export class PartQueue {
   // Those before `#head` were taken.
-  #parts: Array<Part> = []
+  #parts = noParts
   #head = 0
   #held = 0
   #wholeMessages = 0
@@ -168,7 +171,8 @@ export class PartQueue {
       this.#parts[this.#parts.length - 1] = { type, data: concat(both), size: sizeOf(both), fin }
     } else {
       this.#held += partOverhead
-      this.#parts.push(own)
+      if (this.#parts === noParts) this.#parts = [own]
+      else this.#parts.push(own)
     }
   }
 
@@ -191,7 +195,7 @@ export class PartQueue {
       this.#messagesTaken++
     }
     if (this.#head === this.#parts.length) {
-      this.#parts = []
+      this.#parts = noParts
       this.#head = 0
     } else if (this.#head >= compactFrom && this.#head * 2 >= this.#parts.length) {
       this.#parts = this.#parts.slice(this.#head)

@@ -37,19 +37,19 @@ const checkControl = <A>(
     : then
 
 /**
- * Speaks WebSocket over a link whose opening handshake is done, for as long as
- * the scope is open.
+ * Speaks WebSocket over a link whose opening handshake is done, until it is
+ * left, which `enter` sees to.
  *
  * @internal
  */
 export const start = (
   options: Driver.Options,
   context: Context.Context<never>,
-  scope: Scope.Scope
-): Effect.Effect<Service> => Effect.map(Driver.start(options, context, scope), fromDriver)
+  enter: (driver: Driver.Driver) => Effect.Effect<void>
+): Effect.Effect<Service> => Effect.map(Driver.start(options, context, enter), fromDriver)
 
 /**
- * As `start`, in the environment's scope.
+ * As `start`, for as long as the environment's scope is open.
  *
  * @internal
  */
@@ -85,14 +85,17 @@ const fromDriver = (driver: Driver.Driver): Service => new Operations(driver)
  */
 class Operations implements Service {
   readonly driver: Driver.Driver
-  readonly #writing: Writing
+  #made: Writing | undefined
   #write: Service["write"] | undefined
   #writeAll: Service["writeAll"] | undefined
   #writeSome: Service["writeSome"] | undefined
 
   constructor(driver: Driver.Driver) {
     this.driver = driver
-    this.#writing = new Writing(driver)
+  }
+
+  get #writing(): Writing {
+    return this.#made ??= new Writing(this.driver)
   }
 
   offer(messages: ReadonlyArray<WebSocketStream.Sendable>, options: WebSocketStream.WriteOptions | undefined): number {

@@ -25,6 +25,10 @@ type Attributes = Metric.Metric.AttributeSet
 
 const ignore = () => {}
 
+interface Series {
+  count: number
+}
+
 /**
  * What the connections of one role, registry and set of attributes have in
  * common.
@@ -39,7 +43,10 @@ export class Counts {
   readonly #registry: Metric.MetricRegistry
   readonly #attributes: Attributes
   readonly #context: Context.Context<never>
-  readonly #series = new Map<string, { count: number }>()
+  readonly #series = new Map<string, Series>()
+  // Every connection closes: these are found by the code alone.
+  readonly #closesReceived = new Map<number, Series>()
+  readonly #closesSent = new Map<number, Series>()
 
   constructor(registry: Metric.MetricRegistry, attributes: Attributes) {
     this.#registry = registry
@@ -66,9 +73,9 @@ export class Counts {
 
   onClosed({ code, sent }: WebSocketError.CloseStatus): void {
     this.#closed++
-    this.#increment(WebSocketMetrics.closesReceived, { code: String(code) })
+    this.#incrementCode(WebSocketMetrics.closesReceived, this.#closesReceived, code)
     if (sent !== undefined) {
-      this.#increment(WebSocketMetrics.closesSent, { code: String(sent.code ?? CloseCode.noStatus) })
+      this.#incrementCode(WebSocketMetrics.closesSent, this.#closesSent, sent.code ?? CloseCode.noStatus)
     }
   }
 
@@ -96,15 +103,24 @@ export class Counts {
     WebSocketMetrics.writeWait.updateUnsafe(Duration.millis(time), this.#context)
   }
 
-  #increment(metric: Metric.Counter<number>, attributes: Attributes): void {
-    const key = JSON.stringify([metric.id, attributes])
-    let series = this.#series.get(key)
-    if (series === undefined) {
-      const fresh = series = { count: 0 }
-      this.#series.set(key, fresh)
-      this.#counter(metric, attributes, () => fresh.count)
-    }
+  #incrementCode(metric: Metric.Counter<number>, known: Map<number, Series>, code: number): void {
+    let series = known.get(code)
+    if (series === undefined) known.set(code, series = this.#seriesOf(metric, { code: String(code) }))
     series.count++
+  }
+
+  #increment(metric: Metric.Counter<number>, attributes: Attributes): void {
+    this.#seriesOf(metric, attributes).count++
+  }
+
+  #seriesOf(metric: Metric.Counter<number>, attributes: Attributes): Series {
+    const key = JSON.stringify([metric.id, attributes])
+    const known = this.#series.get(key)
+    if (known !== undefined) return known
+    const series = { count: 0 }
+    this.#series.set(key, series)
+    this.#counter(metric, attributes, () => series.count)
+    return series
   }
 
   #messages(messages: Metric.Counter<number>, bytes: Metric.Counter<number>, flow: Flow): void {

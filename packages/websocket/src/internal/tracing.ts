@@ -20,8 +20,16 @@ import * as WebSocketTracing from "../WebSocketTracing.ts"
 type Attributes = Readonly<Record<string, unknown>>
 type Role = "client" | "server"
 
-// Effect's own tracer exports nothing: nobody would see the span.
-const isTraced = (context: Context.Context<never>): boolean =>
+const traced = new WeakMap<Context.Context<never>, boolean>()
+
+// Effect's own tracer exports nothing: nobody would see the span. All connections of a server have one context.
+const isTraced = (context: Context.Context<never>): boolean => {
+  let known = traced.get(context)
+  if (known === undefined) traced.set(context, known = seesSpans(context))
+  return known
+}
+
+const seesSpans = (context: Context.Context<never>): boolean =>
   Context.get(context, References.TracerEnabled) && Context.get(context, Tracer.Tracer) !== Tracer.nativeTracer
 
 const annotate = (context: Context.Context<never>, attributes: () => Attributes): void => {
@@ -87,8 +95,9 @@ export const asking = (url: string | URL): Effect.Effect<void> =>
  *
  * @internal
  */
-export const asked = (context: Context.Context<never>, { head, host, peerAddress, target }: UpgradeRequest): void =>
+export const asked = (context: Context.Context<never>, request: UpgradeRequest): void =>
   annotate(context, () => {
+    const { head, host, peerAddress, target } = request
     const server = URL.parse(`http://${host}`)
     return {
       ...protocol,

@@ -87,7 +87,7 @@ const check = Effect.fnUntraced(function*<R>(options: AcceptOptions<R>) {
   const checked = Accepting.check(
     current?.handover.head ?? headOf(request),
     { ...options, secure: options.secure ?? secure },
-    current?.handover.peerAddress,
+    current?.handover ?? { peerAddress: undefined },
     request.headers["host"]
   )
   if (Result.isFailure(checked)) {

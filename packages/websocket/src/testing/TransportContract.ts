@@ -93,6 +93,7 @@ const acceptedLimit = 64 * mebibyte
 interface End {
   readonly pull: Transport.Endpoint["pull"]
   readonly listen: (listener: Transport.Listener) => void
+  readonly whenReady: ((wake: () => void) => void) | undefined
   readonly writer: Transport.Writer
   readonly closeReader: Effect.Effect<void>
   readonly closeWriter: Effect.Effect<void>
@@ -134,9 +135,11 @@ const openEnd = Effect.fnUntraced(function*(connection: Transport.Connection) {
   const writerScope = yield* Scope.fork(scope)
   const pull = yield* Scope.provide(Transport.readerBytes(connection), readerScope)
   const writer: Transport.Writer = yield* Scope.provide(connection.writer, writerScope)
+  const endpoint = Transport.currentUnsafe(connection)
   const end: End = {
     pull,
     listen: Transport.listenUnsafe(connection),
+    whenReady: endpoint?.whenReadyUnsafe && ((wake) => endpoint.whenReadyUnsafe!(wake)),
     writer,
     closeReader: Scope.close(readerScope, Exit.void),
     closeWriter: Scope.close(writerScope, Exit.void)
@@ -151,9 +154,11 @@ const openEnds = Effect.fnUntraced(function*(ends: Ends) {
   return open
 })
 
+type Check = (open: Open) => Effect.Effect<void, Socket.SocketError | LawBroken, Scope.Scope>
+
 const law = (
   name: string,
-  check: (open: Open) => Effect.Effect<void, Socket.SocketError | LawBroken, Scope.Scope>
+  check: Check
 ): Law => ({ name, check: (open) => Effect.flatMap(Effect.flatMap(open, openEnds), check) })
 
 const turns = (count: number): Effect.Effect<void> =>
@@ -375,9 +380,26 @@ const pullInto = Effect.fnUntraced(function*(end: End, heard: Array<Uint8Array>,
   yield* Fiber.interrupt(pulling)
 })
 
+/** Waits for bytes as `whenReadyUnsafe` tells, where the transport does, and pulls then. */
+const waiting = (end: End): End => {
+  const { whenReady } = end
+  if (whenReady === undefined) return end
+  const ready = Effect.callback<void>((resume) => whenReady(() => resume(Effect.void)))
+  return { ...end, pull: Effect.andThen(ready, end.pull) }
+}
+
+/** A law of listeners, which are told while a pull waits and while it is waited without one. */
+const listening = (name: string, check: Check): ReadonlyArray<Law> => [
+  law(name, check),
+  law(
+    `${name}, where it is waited without a pull`,
+    ({ client, server }) => check({ client: waiting(client), server: waiting(server) })
+  )
+]
+
 // A transport may have nothing to listen by: then a listener is never told, and everything is pulled.
 const listeningLaws: ReadonlyArray<Law> = [
-  law(
+  ...listening(
     "what a listener takes and what is pulled are what was written, once and in order, whatever it refuses",
     Effect.fnUntraced(function*({ client, server }) {
       const next = random(4)
@@ -392,7 +414,7 @@ const listeningLaws: ReadonlyArray<Law> = [
       yield* expectBytes("What was taken and pulled", concat(heard), expected)
     })
   ),
-  law(
+  ...listening(
     "what a listener takes and what is pulled are in order wherever the fiber that pulls yields",
     Effect.fnUntraced(function*({ client, server }) {
       const next = random(5)
@@ -412,7 +434,7 @@ const listeningLaws: ReadonlyArray<Law> = [
       }
     })
   ),
-  law(
+  ...listening(
     "what waited before a pull is pulled, and not a listener's",
     Effect.fnUntraced(function*({ client, server }) {
       yield* send(client, blockOf(10, 1))
@@ -428,7 +450,7 @@ const listeningLaws: ReadonlyArray<Law> = [
       yield* ensure(told <= 9, `The listener was told of ${told} bytes, and one had been pulled before`)
     })
   ),
-  law(
+  ...listening(
     "a listener that refuses is told nothing more until what it refused was pulled, and slows the writer",
     Effect.fnUntraced(function*({ client, server }) {
       let told = 0
@@ -448,7 +470,7 @@ const listeningLaws: ReadonlyArray<Law> = [
       yield* Fiber.interrupt(fiber)
     })
   ),
-  law(
+  ...listening(
     "ends are told to pulls, once what came before them has been taken, and no listener is told anything afterwards",
     Effect.fnUntraced(function*({ client, server }) {
       const heard: Array<Uint8Array> = []
@@ -467,7 +489,7 @@ const listeningLaws: ReadonlyArray<Law> = [
       yield* ensure(heard.length === known, "The listener was told something after the end")
     })
   ),
-  law(
+  ...listening(
     "a later listener takes the place of the one before",
     Effect.fnUntraced(function*({ client, server }) {
       const [before, after]: [Array<Uint8Array>, Array<Uint8Array>] = [[], []]
@@ -477,6 +499,30 @@ const listeningLaws: ReadonlyArray<Law> = [
       yield* pullInto(server, after, 100)
       yield* expectBytes("What was taken and pulled", concat(after), blockOf(100, 1))
       yield* ensure(before.length === 0, "The first listener was told as well")
+    })
+  ),
+  law(
+    "what waits without a pull is told once: at once where a pull would not wait, else by the first bytes or the end",
+    Effect.fnUntraced(function*({ client, server }) {
+      const { whenReady } = server
+      if (whenReady === undefined) return
+      const told: Array<string> = []
+      const wait = (name: string) => whenReady(() => told.push(name))
+      wait("replaced")
+      wait("by bytes")
+      yield* quiet(() => told.length)
+      yield* ensure(told.length === 0, "A wait was told before there was anything")
+      yield* send(client, blockOf(10, 1))
+      yield* within("A wait", Effect.repeat(Effect.yieldNow, { until: () => told.length > 0 }))
+      wait("at once")
+      yield* ensure(told.join() === "by bytes,at once", `Told were ${told.join()}`)
+      yield* expectBytes("What was waited for", yield* read(server, 10), blockOf(10, 1))
+      wait("by the end")
+      yield* client.closeWriter
+      yield* within("A wait", Effect.repeat(Effect.yieldNow, { until: () => told.length > 2 }))
+      wait("after it")
+      yield* ensure(told.slice(2).join() === "by the end,after it", `Told were ${told.join()}`)
+      yield* endOf("A pull after the peer's end", server.pull, "PeerEnded")
     })
   )
 ]

@@ -85,6 +85,9 @@ const sliceSize = { least: 512, most: 4096 }
 const turnSize = 256 * 1024
 const partCost = 1024
 
+// A chunk of a long message counts for part of its bytes only, where they are not inflated.
+const plainShare = 1 / 2
+
 // A transport that dies has failed: a defect there must not leave readers waiting.
 const transportError = (cause: Cause.Cause<Transport.TransportError>): Transport.TransportError =>
   Result.getOrElse(
@@ -126,7 +129,7 @@ export class Driver implements Receiver {
   readonly #contexts: Contexts | undefined
   #watchers: Set<(frame: ControlFrame) => void> | undefined
   #pacing: Pacing | undefined
-  /** What was inflated since others had their turn, as `turnSize` counts. */
+  /** What was inflated, or received of long messages, since others had their turn, as `turnSize` counts. */
   #inflated = 0
   /** How many bytes are received next, where they may be compressed. */
   #slice = sliceSize.least
@@ -363,19 +366,26 @@ export class Driver implements Receiver {
 
   /**
    * Takes a chunk as it arrives, where that needs no fiber: neither to wait for
-   * room, nor to let others have their turn, as inflating may.
+   * room, nor to let others have their turn, as inflating may. The transport may
+   * have many chunks at once.
    */
   #receiveNow(chunk: Uint8Array): boolean {
-    if (this.#receiving || this.#contexts !== undefined || this.#full) return false
+    if (this.#receiving || this.#contexts !== undefined || this.#full || this.#inflated >= turnSize) return false
     this.liveness.heard()
     try {
       this.#receive(chunk, false)
+      this.#countPlain(chunk)
     } catch (defect) {
       this.#closing.onTransportEnd(transportError(Cause.die(defect)))
     }
     // No more is taken, though the reading fiber waits for more: it waits for room once that has come.
     if (this.#full) this.#hold(() => {})
     return true
+  }
+
+  // Where no message ended in the chunk, it is of a long one.
+  #countPlain(chunk: Uint8Array): void {
+    if (!this.#ended && this.connection.receiving) this.#inflated += chunk.length * plainShare
   }
 
   get #nextTurn(): Effect.Effect<void> {
@@ -387,6 +397,7 @@ export class Driver implements Receiver {
   #takeSlice(chunk: Uint8Array, at: number): number {
     if (this.#contexts === undefined) {
       this.#receive(chunk, true)
+      this.#countPlain(chunk)
       return chunk.length
     }
     const slice = chunk.subarray(at, at + this.#slice)

@@ -30,6 +30,9 @@ interface Reader {
   wake: ((delay: Effect.Effect<void> | undefined) => void) | undefined
 }
 
+// So many bytes of a long message are put together before others have their turn.
+const settleSize = 256 * 1024
+
 const notReady = new Error("nothing to read")
 
 // Steps that a read may need once it has seen that it can go on.
@@ -184,6 +187,7 @@ export class Inbox {
     fiber: Fiber.Fiber<unknown, unknown>
   ): Effect.Effect<A, ReadError> {
     if (this.#isReady(view, reader)) {
+      if (this.#isInPieces(view) && !this.#parts.settle(settleSize)) return this.#goOnLater(view, reader, fiber)
       if (yieldsSoon(fiber)) return Effect.andThen(Effect.yieldNow, this.#takeLast(view, reader))
       return mayYield(fiber) ? this.#takeLast(view, reader) : Effect.succeed(this.#take(view, reader))
     }
@@ -233,6 +237,25 @@ export class Inbox {
     })
   }
 
+  #isInPieces({ wholeMessages }: View<unknown>): boolean {
+    return wholeMessages && this.#parts.inPieces
+  }
+
+  // Others have their turn, but for readers, which stay behind it.
+  #goOnLater<A>(
+    view: View<A>,
+    reader: Reader | undefined,
+    fiber: Fiber.Fiber<unknown, unknown>
+  ): Effect.Effect<A, ReadError> {
+    if (reader !== undefined) return Effect.andThen(Effect.yieldNow, this.#again(view, reader))
+    return Effect.callback<A, ReadError>((resume) => {
+      const waiting: Reader = { view, wake: undefined }
+      this.#enter(waiting)
+      fiber.currentDispatcher.scheduleTask(() => resume(this.#again(view, waiting)), 0)
+      return Effect.sync(() => this.#leave(waiting))
+    })
+  }
+
   #goOn<A>(
     view: View<A>,
     reader: Reader,
@@ -240,7 +263,7 @@ export class Inbox {
     delay: Effect.Effect<void> | undefined
   ): Effect.Effect<A, ReadError> {
     if (delay !== undefined) return Effect.andThen(delay, this.#again(view, reader))
-    if (!goesOnAtOnce(fiber) || !this.#isReady(view, reader)) return this.#again(view, reader)
+    if (!goesOnAtOnce(fiber) || !this.#isReady(view, reader) || this.#isInPieces(view)) return this.#again(view, reader)
     return Effect.succeed(this.#take(view, reader))
   }
 

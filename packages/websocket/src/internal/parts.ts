@@ -18,6 +18,13 @@ const partOverhead = 64
 // How many taken parts are let go of together.
 const compactFrom = 32
 
+// So many units of a text are made one string, which the collector does not copy as it does those that are short, each
+// time it has come round: a message that takes its time would cost more there than everywhere else.
+const blockSize = 256 * 1024
+
+// An array of more bytes than this is put together in turns of the event loop, before it is taken.
+const joinAtMost = 512 * 1024
+
 const none: Uint8Array = new Uint8Array(0)
 
 /**
@@ -70,16 +77,22 @@ const join = (arrays: ReadonlyArray<Uint8Array>, size: number): Uint8Array => {
   return isOne ? new Uint8Array(first.buffer, first.byteOffset, size) : concatBytes(arrays, size)
 }
 
+// Strings are joined, not added: a sum would keep both as objects of their own. That is what is wanted of long ones: it
+// takes no time, and the platform makes it one piece where somebody looks inside.
+const concatTexts = (texts: ReadonlyArray<string>): string => {
+  const isLong = texts.reduce((units, { length }) => units + length, 0) > blockSize
+  return isLong ? texts.reduce((left, right) => left + right) : texts.join("")
+}
+
 /**
- * The payload of parts of one message. Strings are joined, not added: a sum
- * would keep both as objects of their own.
+ * The payload of parts of one message.
  *
  * @internal
  */
 export const concat = (parts: ReadonlyArray<Part>): Payload => {
   if (parts.length === 1) return parts[0]!.data
   const data = parts.map((part) => part.data)
-  if (parts[0]!.type === "text") return data.join("")
+  if (parts[0]!.type === "text") return concatTexts(data as Array<string>)
   return join((data as Array<Uint8Array>).filter(({ length }) => length > 0), sizeOf(parts))
 }
 
@@ -130,6 +143,12 @@ export class PartQueue {
   #isOpen = false
   #message: Store | undefined
   #isOwned = false
+  /** Units, or bytes, of the open message: of a text, since a block of it was made. */
+  #gathered = 0
+  /** Whether there may be a long message that is in pieces. */
+  #inPieces = false
+  /** Where such a message is put together. */
+  #whole: Uint8Array | undefined
 
   get length(): number {
     return this.#parts.length - this.#head
@@ -174,6 +193,94 @@ export class PartQueue {
       if (this.#parts === noParts) this.#parts = [own]
       else this.#parts.push(own)
     }
+    if (!fin || this.#gathered > 0) this.#gather(data, fin)
+  }
+
+  #gather(data: Payload, fin: boolean): void {
+    this.#gathered += data.length
+    if (typeof data !== "string") this.#inPieces ||= fin && this.#gathered > joinAtMost
+    else if (this.#gathered >= blockSize) {
+      this.#makeBlock()
+      this.#gathered = 0
+    }
+    if (fin) this.#gathered = 0
+  }
+
+  // What the text has got since the block before, as far as it was not taken.
+  #makeBlock(): void {
+    const parts = this.#parts
+    let from = parts.length - 1
+    while (from > this.#head && !parts[from - 1]!.fin && parts[from - 1]!.data.length < blockSize) from--
+    const young = parts.splice(from)
+    const data = young.map((part) => part.data).join("")
+    parts.push({ type: "text", data, size: sizeOf(young), fin: young.at(-1)!.fin })
+    this.#held -= partOverhead * (young.length - 1)
+  }
+
+  /** Whether `settle` is to be called before a message is taken. */
+  get inPieces(): boolean {
+    return this.#inPieces
+  }
+
+  /**
+   * Puts a long message together by up to `most` bytes, so that there is nothing
+   * left to be copied when it is taken. Says whether that is so of all.
+   */
+  settle(most: number): boolean {
+    const first = this.#findInPieces()
+    if (first === undefined) {
+      this.#inPieces = false
+      this.#whole = undefined
+      return true
+    }
+    this.#copyParts(first.start, first.size, most)
+    return false
+  }
+
+  /** Where a message begins that is long and not in one piece, and how many bytes it has. */
+  #findInPieces(): { readonly start: number; readonly size: number } | undefined {
+    const parts = this.#parts
+    let start = this.#head
+    let size = 0
+    let isOne = true
+    for (let i = start; i < parts.length; i++) {
+      const { data, fin } = parts[i]!
+      size += data.length
+      isOne &&= typeof data === "string" || i === start || data.length === 0 ||
+        follows(data, parts[i - 1]!.data as Uint8Array)
+      if (!fin) continue
+      if (!isOne && size > joinAtMost) return { start, size }
+      start = i + 1
+      size = 0
+      isOne = true
+    }
+  }
+
+  // The first part becomes a view of what was put together, and takes in those behind it.
+  #copyParts(start: number, size: number, most: number): void {
+    const parts = this.#parts
+    const first = parts[start]!.data as Uint8Array
+    const isBegun = first.buffer === this.#whole?.buffer
+    const whole = isBegun ? this.#whole! : allocateUnsafe(size)
+    let used = isBegun ? first.length : 0
+    let next = isBegun ? start + 1 : start
+    let fin = false
+    for (let left = most; left > 0 && !fin; next++) {
+      const part = parts[next]!
+      const data = part.data as Uint8Array
+      const taken = data.subarray(0, left)
+      whole.set(taken, used)
+      used += taken.length
+      left -= taken.length
+      if (taken.length < data.length) {
+        parts[next] = { ...part, data: data.subarray(taken.length), size: data.length - taken.length }
+        break
+      }
+      fin = part.fin
+    }
+    this.#whole = fin ? undefined : whole
+    parts.splice(start, next - start, { type: "binary", data: whole.subarray(0, used), size: used, fin })
+    this.#held -= partOverhead * (next - start - 1)
   }
 
   #own(data: Uint8Array, fin: boolean, rest: number): Uint8Array {

@@ -100,15 +100,34 @@ export class PreparedMessage {
   }
 }
 
+interface Encoded {
+  readonly type: MessageType
+  readonly bytes: Uint8Array
+}
+
+const invalid = (problem: string) =>
+  Effect.fail(new WebSocketError.WriteError({ reason: new WebSocketError.InvalidPayload({ problem }) }))
+
 /** Encodes; the bytes are a copy. */
 const encode = (
   message: Payload,
   options: Options | undefined
-): Effect.Effect<OutgoingPayload.Outgoing, WebSocketError.WriteError> => {
-  const { bytes, problem, type, utf8 } = OutgoingPayload.encode(message, true, options)
-  return problem === undefined
-    ? Effect.succeed({ type, utf8, problem, bytes: typeof message === "string" ? bytes : bytes.slice() })
-    : Effect.fail(new WebSocketError.WriteError({ reason: new WebSocketError.InvalidPayload({ problem }) }))
+): Effect.Effect<Encoded, WebSocketError.WriteError> => {
+  if (!OutgoingPayload.isLong(message, options?.type)) return encodePrepared(message, options)
+  return Effect.flatMap(
+    OutgoingPayload.prepare(message, options),
+    (prepared) => typeof prepared === "string" ? invalid(prepared) : encodePrepared(prepared, options)
+  )
+}
+
+const encodePrepared = (
+  message: Payload | OutgoingPayload.Prepared,
+  options: Options | undefined
+): Effect.Effect<Encoded, WebSocketError.WriteError> => {
+  const { bytes, problem, type } = OutgoingPayload.encode(message, true, options)
+  if (problem !== undefined) return invalid(problem)
+  if (typeof message === "string" && bytes instanceof Uint8Array) return Effect.succeed({ type, bytes })
+  return Effect.map(OutgoingPayload.copy(bytes), (copied) => ({ type, bytes: copied }))
 }
 
 /**

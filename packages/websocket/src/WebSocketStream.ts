@@ -214,6 +214,12 @@ export class WebSocketStream extends Context.Service<WebSocketStream, {
    * Interrupting it before its first byte is handed over leaves nothing on the
    * wire. After that the frame in progress goes out whole; when more were to
    * follow, later messages fail with `MessageAborted`.
+   *
+   * A text of more than 512 Ki units is looked through, and then encoded as it is
+   * sent, a piece of it in a turn of the event loop; so are as many bytes of a
+   * text. A string that the platform holds in pieces, as one that was made by
+   * adding others, it makes one first, at once: `writeSome` and `message` do
+   * without.
    */
   readonly write: (message: Sendable, options?: WriteOptions) => Effect.Effect<number, WriteError>
 
@@ -250,6 +256,11 @@ export class WebSocketStream extends Context.Service<WebSocketStream, {
   /**
    * The next whole message; what is left of it, where `readSome` took its
    * beginning. Interrupting it, also by `Effect.timeout`, loses nothing.
+   *
+   * However long it is, the event loop goes on meanwhile: an array of more than
+   * 512 KiB is put together a piece in a turn, and a text of more than 256 Ki
+   * units is left to the platform in pieces. It makes them one where the text is
+   * looked into for the first time, at once: a loop over `readSome` does without.
    *
    * `Effect.forever` yields after each step, which costs several times as much
    * as the read: a loop for many small messages says `disableYield`, since a fiber

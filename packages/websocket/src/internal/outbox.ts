@@ -22,6 +22,7 @@ import type { WriteError } from "../WebSocketError.ts"
 import { deflateSize } from "./compression.ts"
 import type { Pacing } from "./pacing.ts"
 import { concatBytes, concatPieces } from "./parts.ts"
+import { LongText, type Source } from "./payload.ts"
 
 /**
  * The payload of a message, or of one part of one.
@@ -30,7 +31,7 @@ import { concatBytes, concatPieces } from "./parts.ts"
  */
 export interface Outgoing {
   readonly type: MessageType
-  readonly bytes: Uint8Array
+  readonly bytes: Source
   /** Whether the message is compressed, all of it. */
   readonly compress: boolean
   /** All of the message, compressed without context: sent in place of its bytes. */
@@ -54,6 +55,8 @@ const nothing = new Uint8Array(0)
 const noControls: Array<Control> = []
 
 const lengthOf = ({ bytes, deflated }: Outgoing): number => (deflated ?? bytes).length
+
+const wholeOf = (bytes: Source): Uint8Array => bytes instanceof LongText ? bytes.take(bytes.length) : bytes
 
 /**
  * Messages to be sent one after another, or one part of a message, and how far
@@ -111,6 +114,20 @@ export class Data {
     return this.offset > 0 || this.deflated.length > 0
   }
 
+  /** The next bytes of the message in progress, `size` or what is left. Those of a text are there until the next call. */
+  take(size: number): Uint8Array {
+    const { bytes, deflated } = this.messages[this.index]!
+    const source = deflated ?? bytes
+    const isAll = this.offset === 0 && source.length <= size
+    const payload = source instanceof LongText
+      ? source.take(size)
+      : isAll
+      ? source
+      : source.subarray(this.offset, this.offset + size)
+    this.offset += payload.length
+    return payload
+  }
+
   /** Whether the message in progress, of `length` bytes, is framed; then goes on to the next. */
   endsAt(length: number): boolean {
     if (this.offset < length || this.deflated.length > 0) return false
@@ -154,6 +171,9 @@ export interface Events {
 // Most bytes of small frames that are handed over together.
 const maxBatch = 64 * 1024
 
+// Most bytes that are framed, of messages that do not go at once, before others have their turn.
+const turnSize = 1024 * 1024
+
 // What it takes to compress a message of no length, in bytes that could be compressed meanwhile.
 const pieceCost = 128
 
@@ -183,6 +203,8 @@ export class Outbox {
   #sending: Sending | undefined
   /** What was compressed since others had their turn, as `deflateSize` counts. */
   #compressed = 0
+  /** What was framed without since then, in bytes. */
+  #framed = 0
 
   constructor(
     connection: Connection,
@@ -223,6 +245,7 @@ export class Outbox {
   offer(message: Outgoing): boolean {
     const length = lengthOf(message)
     if (message.compress || length > this.#fragmentSize || !this.#isIdle) return false
+    if (message.bytes instanceof LongText) return false
     const size = this.#connection.frameSize(length)
     if (size > this.#credit) return false
     if (this.#writer.roomUnsafe === undefined) return this.#offerFrame(message, length, size)
@@ -417,7 +440,9 @@ export class Outbox {
   }
 
   #sendPlain(data: Data, accepted: () => void): void {
+    if (this.#framed >= turnSize) return this.#rest()
     const size = this.#nextBatch(data)
+    this.#framed += size
     const offered = this.#writer.roomUnsafe?.(size, this.#events.expectsMore())
     const room = offered ?? this.#makeRoom(size)
     const end = room.length + size
@@ -434,6 +459,7 @@ export class Outbox {
   #rest(): void {
     this.#busy = true
     this.#compressed = 0
+    this.#framed = 0
     const fiber = this.#events.runFork(Effect.yieldNow)
     this.#handing = fiber
     fiber.addObserver(() => {
@@ -480,20 +506,17 @@ export class Outbox {
   #appendWhole(message: Outgoing, room: FrameEncoder.Room): void {
     const { bytes, deflated, type } = message
     const appended = deflated === undefined
-      ? this.#connection.appendPart(type, bytes, true, room)
+      ? this.#connection.appendPart(type, wholeOf(bytes), true, room)
       : this.#connection.appendDeflated(type, deflated, true, room, bytes.length)
     Result.getOrThrow(appended)
   }
 
   #appendNext(data: Data, room: FrameEncoder.Room): void {
-    const { bytes, deflated, type } = data.messages[data.index]!
-    const source = deflated ?? bytes
-    const payload = data.offset === 0 && source.length <= this.#fragmentSize
-      ? source
-      : source.subarray(data.offset, data.offset + this.#fragmentSize)
+    const message = data.messages[data.index]!
+    const { bytes, deflated, type } = message
     const size = data.offset === 0 ? bytes.length : 0
-    data.offset += payload.length
-    const fin = data.endsAt(source.length) && data.fin
+    const payload = data.take(Math.min(data.rest, this.#fragmentSize))
+    const fin = data.endsAt(lengthOf(message)) && data.fin
     const appended = deflated === undefined
       ? this.#connection.appendPart(type, payload, fin, room)
       : this.#connection.appendDeflated(type, payload, fin, room, size)
@@ -539,9 +562,8 @@ export class Outbox {
 
   #deflate(data: Data): Uint8Array {
     const { bytes, type } = data.messages[data.index]!
-    const payload = bytes.subarray(data.offset, data.offset + deflateSize)
+    const payload = data.take(deflateSize)
     data.begins ||= !this.inMessage
-    data.offset += payload.length
     this.#compressed += payload.length + pieceCost
     const last = data.offset >= bytes.length
     return Result.getOrThrow(this.#connection.deflatePart(type, payload, last && data.fin, last && data.flush))

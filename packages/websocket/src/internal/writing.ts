@@ -82,7 +82,7 @@ export class Writing {
   write(message: Sendable, options?: WriteOptions): Write {
     return Effect.withFiber((fiber) => {
       if (this.#open?.owner === fiber) return inProgress
-      if (isLong(message)) return this.#writeLong([message], options)
+      if (isLong(message, options)) return this.#writeLong([message], options)
       scratch.clear()
       const outgoing = this.#encode(message, options)
       return typeof outgoing === "string" ? invalid(outgoing) : this.#sendMessage(outgoing)
@@ -98,7 +98,7 @@ export class Writing {
   }
 
   #offer(message: Sendable, options: WriteOptions | undefined): boolean {
-    if (isLong(message)) return false
+    if (isLong(message, options)) return false
     scratch.clear()
     const outgoing = this.#encode(message, options)
     return typeof outgoing !== "string" && this.#driver.outbox.offer(outgoing)
@@ -107,7 +107,7 @@ export class Writing {
   writeAll(messages: ReadonlyArray<Sendable>, options?: WriteOptions): Write {
     return Effect.withFiber((fiber) => {
       if (this.#open?.owner === fiber) return inProgress
-      if (messages.some(isLong)) return this.#writeLong(messages, options)
+      if (messages.some((message) => isLong(message, options))) return this.#writeLong(messages, options)
       scratch.clear()
       const encoded: Array<Outgoing> = []
       for (const message of messages) {
@@ -120,14 +120,17 @@ export class Writing {
   }
 
   writeSome(fin: boolean, payload: Payload, options?: WriteOptions): Write {
-    const write = this.#writePart(fin, payload, options)
-    return isLong(payload) ? Effect.andThen(Effect.yieldNow, write) : write
+    return this.#writePart(fin, payload, options)
   }
 
-  #writePart(fin: boolean, payload: Payload, options?: WriteOptions): Write {
+  #writePart(fin: boolean, payload: Payload | OutgoingPayload.Prepared, options?: WriteOptions): Write {
     return Effect.withFiber((fiber) => {
-      const own = this.#open
-      if (own?.owner === fiber) return own.scoped ? inProgress : this.#continue(own, fin, payload, options)
+      const own = this.#open?.owner === fiber ? this.#open : undefined
+      if (own?.scoped) return inProgress
+      if (OutgoingPayload.isLong(payload, options?.type ?? own?.type)) {
+        return prepare(payload, options, own?.utf8, (prepared) => this.#writePart(fin, prepared, options))
+      }
+      if (own !== undefined) return this.#continue(own, fin, payload, options)
       const part = OutgoingPayload.encode(payload, fin, options)
       if (part.problem !== undefined) return invalid(part.problem)
       const compress = this.#compresses(options, fin ? part.bytes.length : Infinity)
@@ -138,21 +141,30 @@ export class Writing {
     })
   }
 
-  // Each long text is encoded in a turn of its own: neither with what made it, nor with what becomes of it.
+  // Where one is long, they are sent when it was gone through.
   #writeLong(messages: ReadonlyArray<Sendable>, options: WriteOptions | undefined): Write {
     const encoded: Array<Outgoing> = []
-    const next = (from: number): Write =>
-      Effect.suspend(() => {
-        scratch.clear()
-        for (let i = from; i < messages.length; i++) {
-          const outgoing = this.#encode(messages[i]!, options)
-          if (typeof outgoing === "string") return invalid(outgoing)
-          encoded.push(keep(outgoing))
-          if (isLong(messages[i]!)) return Effect.andThen(Effect.yieldNow, next(i + 1))
+    const add = (message: Sendable | OutgoingPayload.Prepared): string | undefined => {
+      scratch.clear()
+      const outgoing = this.#encode(message, options)
+      if (typeof outgoing === "string") return outgoing
+      encoded.push(keep(outgoing))
+    }
+    const next = (from: number): Write => {
+      for (let i = from; i < messages.length; i++) {
+        const message = messages[i]!
+        if (isLong(message, options)) {
+          return prepare(message, options, undefined, (prepared) => {
+            const problem = add(prepared)
+            return problem === undefined ? next(i + 1) : invalid(problem)
+          })
         }
-        return this.#sendMessages(encoded)
-      })
-    return Effect.andThen(Effect.yieldNow, next(0))
+        const problem = add(message)
+        if (problem !== undefined) return invalid(problem)
+      }
+      return this.#sendWhole(new Data(encoded, true))
+    }
+    return next(0)
   }
 
   message(
@@ -212,7 +224,7 @@ export class Writing {
   }
 
   // What is wrong with it comes back as a string.
-  #encode(message: Sendable, options: WriteOptions | undefined): Outgoing | string {
+  #encode(message: Sendable | OutgoingPayload.Prepared, options: WriteOptions | undefined): Outgoing | string {
     if (message instanceof PreparedMessage) return this.#prepared(message, options)
     const encoded = OutgoingPayload.encode(message, true, options, undefined, scratch)
     return encoded.problem ?? this.#outgoing(encoded, this.#compresses(options, encoded.bytes.length))
@@ -286,7 +298,12 @@ export class Writing {
   }
 
   // A later part, or any of a `MessageWriter`.
-  #continue(open: OpenMessage, fin: boolean, payload: Payload, options: WriteOptions | undefined): Write {
+  #continue(
+    open: OpenMessage,
+    fin: boolean,
+    payload: Payload | OutgoingPayload.Prepared,
+    options: WriteOptions | undefined
+  ): Write {
     const part = OutgoingPayload.encode(payload, fin, options, open)
     if (part.problem !== undefined) return invalid(part.problem)
     if (options?.compress !== undefined && this.#compresses(options, Infinity) !== open.compress) {
@@ -307,12 +324,17 @@ export class Writing {
 
   #makeWriter(open: OpenMessage, options: MessageOptions | undefined): MessageWriter {
     const order = Semaphore.makeUnsafe(1)
-    const write = (fin: boolean, payload: Payload, flush?: boolean) =>
-      order.withPermit(Effect.suspend(() => {
-        if (this.#open === open) return this.#continue(open, fin, payload, { ...options, flush })
+    const writePart = (fin: boolean, payload: Payload | OutgoingPayload.Prepared, flush?: boolean): Write =>
+      Effect.suspend(() => {
+        if (this.#open === open) {
+          return OutgoingPayload.isLong(payload, open.type)
+            ? prepare(payload, options, open.utf8, (prepared) => writePart(fin, prepared, flush))
+            : this.#continue(open, fin, payload, { ...options, flush })
+        }
         if (this.#driver.state !== "Open") return Effect.fail(this.#driver.closedError())
         return open.torn ? aborted : invalid("the message is finished")
-      }))
+      })
+    const write = (fin: boolean, payload: Payload, flush?: boolean) => order.withPermit(writePart(fin, payload, flush))
     return {
       type: open.type,
       write: (part, options) => write(false, part, options?.flush),
@@ -343,10 +365,22 @@ export class Writing {
   }
 }
 
-// Half a millisecond for a mebibyte, and the time to make room for it.
-const longText = 2 * 1024 * 1024
+const isLong = (message: Sendable, options: WriteOptions | undefined): message is Payload =>
+  OutgoingPayload.isLong(message, options?.type)
 
-const isLong = (message: Sendable): boolean => typeof message === "string" && message.length > longText
+// A long payload is gone through neither with what made it, nor with what becomes of it.
+const prepare = (
+  payload: Payload,
+  options: WriteOptions | undefined,
+  utf8: Utf8.State | undefined,
+  go: (prepared: OutgoingPayload.Prepared) => Write
+): Write => {
+  const prepared = Effect.suspend(() => OutgoingPayload.prepare(payload, options, utf8))
+  return Effect.flatMap(
+    Effect.andThen(Effect.yieldNow, prepared),
+    (prepared) => typeof prepared === "string" ? invalid(prepared) : go(prepared)
+  )
+}
 
 const scratch = new OutgoingPayload.Scratch()
 

@@ -60,6 +60,16 @@ export interface WebSocketConfig {
    */
   readonly readBuffer: number
   /**
+   * Whether the arrays of received binary messages are used again. What a read
+   * has given belongs to its reader until the next read of the same stream only:
+   * after that it is overwritten, with bytes of any connection. Copy what is kept
+   * for longer, and read on when what was to be written of it is written. Without
+   * an array to make and to collect for each message, those of some KiB cost half
+   * and less on Node. Sockets, `WebSocketConstructor` and RPC, whose users know
+   * nothing of this, copy. Default false: arrays belong to whoever read them.
+   */
+  readonly reuseArrays: boolean
+  /**
    * Longest frame that is sent, in bytes of payload; longer messages are cut
    * into fragments so that pings and closes can pass between them. 0 turns
    * fragmenting off. Default 64 KiB: 50 ms at 10 Mbit/s.
@@ -138,6 +148,7 @@ export const defaults: WebSocketConfig = {
   maxFragments: 131_072,
   maxCompressionRatio: 1032,
   readBuffer: 64 * 1024,
+  reuseArrays: false,
   fragmentSize: 64 * 1024,
   controlDelay: Duration.infinity,
   maxQueuedBytes: 64 * 1024 * 1024,

@@ -10,7 +10,9 @@
  * Byte arrays that are given are read while the operation runs, never changed
  * and never kept. Byte arrays that are received belong to the receiver, which may
  * change them. They may lie beside others in one `buffer`, of at most 4 KiB or four
- * times their size, so copy what is to be transferred to another thread.
+ * times their size, so copy what is to be transferred to another thread. With
+ * `reuseArrays` of `WebSocketConfig` they are the receiver's until the next read
+ * of the same stream.
  *
  * @since 1.0.0
  */
@@ -98,7 +100,8 @@ export interface WriteOptions {
  * **Details**
  *
  * Of a text message `data` is a string that never splits a code point; of a
- * binary message it is bytes that belong to the receiver. It is empty only
+ * binary message it is bytes that belong to the receiver, with `reuseArrays`
+ * until the next read. It is empty only
  * where it ends the message. Parts follow what arrived, not how the peer cut
  * its fragments.
  *

@@ -168,7 +168,7 @@ export class Driver implements Receiver {
       deflate: this.#contexts?.messages,
       traffic: this.counts.traffic
     })
-    this.inbox = new Inbox(config.readBuffer, this)
+    this.inbox = new Inbox(config.readBuffer, config.reuseArrays, this)
     const isPaced = this.controlDelay !== Infinity
     this.outbox = new Outbox(this.connection, link.writer, config.fragmentSize, isPaced, this)
     this.liveness = new Liveness(this)

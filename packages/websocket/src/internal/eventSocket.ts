@@ -15,6 +15,7 @@ import type * as Socket from "effect/socket/Socket"
 import * as Stream from "effect/Stream"
 import * as WebSocketError from "../WebSocketError.ts"
 import type { WebSocketStream } from "../WebSocketStream.ts"
+import { ownerOf } from "./stream.ts"
 
 type Service = WebSocketStream["Service"]
 type Listener = (event: Socket.WebSocketEvent) => void
@@ -187,10 +188,11 @@ export class EventSocket implements Socket.WebSocketLike {
 
   // A message that arrives for a read that began before the pause waits for its end.
   #read(stream: Service): Effect.Effect<never, WebSocketError.ReadError> {
+    const own = ownerOf(stream)
     return this.#flowing.await.pipe(
       Effect.andThen(stream.read),
       Effect.tap(this.#flowing.await),
-      Effect.flatMap((data) => Effect.sync(() => this.#dispatch({ type: "message", data }))),
+      Effect.flatMap((data) => Effect.sync(() => this.#dispatch({ type: "message", data: own(data) }))),
       Effect.forever
     )
   }

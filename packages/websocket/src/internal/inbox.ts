@@ -87,7 +87,8 @@ const nobody: ReadonlyArray<Reader> = []
 export class Inbox {
   readonly #capacity: number
   readonly #events: Events
-  #parts = new PartQueue()
+  readonly #reusesArrays: boolean
+  #parts: PartQueue
   #failure: ReadError | undefined
   // In their order. Most of the time there is one at most.
   #firstReader: Reader | undefined
@@ -98,8 +99,11 @@ export class Inbox {
   #read: Effect.Effect<Payload, ReadError> | undefined
   #pull: Effect.Effect<NonEmptyReadonlyArray<Payload>, ReadError> | undefined
 
-  constructor(capacity: number, events: Events) {
+  /** Where it `reusesArrays`, those that a read was given are its own until the next. */
+  constructor(capacity: number, reusesArrays: boolean, events: Events) {
     this.#capacity = capacity
+    this.#reusesArrays = reusesArrays
+    this.#parts = new PartQueue(reusesArrays)
     this.#events = events
   }
 
@@ -151,7 +155,7 @@ export class Inbox {
   /** Nobody will read any more: drops what is there and what comes. */
   discard(): void {
     this.#discarding = true
-    this.#parts = new PartQueue()
+    this.#parts = new PartQueue(this.#reusesArrays)
     this.#events.onRoom()
   }
 

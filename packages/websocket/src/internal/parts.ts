@@ -6,6 +6,7 @@
 import type { Part } from "@effect-websocket/protocol/Message"
 import type { Payload } from "../WebSocketStream.ts"
 import { allocateUnsafe } from "./memory.ts"
+import { type Slab, Store } from "./slabs.ts"
 
 // Small parts of one message are kept together up to this many bytes, so that a
 // peer that sends byte by byte costs bytes and not objects.
@@ -24,8 +25,6 @@ const blockSize = 256 * 1024
 
 // An array of more bytes than this is put together in turns of the event loop, before it is taken.
 const joinAtMost = 512 * 1024
-
-const none: Uint8Array = new Uint8Array(0)
 
 /**
  * Arrays of `size` bytes together, as one.
@@ -96,36 +95,29 @@ export const concat = (parts: ReadonlyArray<Part>): Payload => {
   return join((data as Array<Uint8Array>).filter(({ length }) => length > 0), sizeOf(parts))
 }
 
-/** An array that bytes are kept in, one behind the other. */
-class Store {
-  #bytes: Uint8Array = none
-  #used = 0
+/** Where whole messages are kept, whichever connection they came from; by the power of two of their array's size. */
+type Stores = Array<Store | undefined>
 
-  /** Copies `data` behind what is there, or to an array of `capacity` bytes where it has no room. */
-  keep(data: Uint8Array, capacity: number): Uint8Array {
-    const { length } = data
-    if (length > this.#bytes.length - this.#used) {
-      this.#bytes = allocateUnsafe(Math.max(length, capacity))
-      this.#used = 0
-    }
-    const kept = this.#bytes.subarray(this.#used, this.#used + length)
-    kept.set(data)
-    this.#used += length
-    return kept
-  }
+const owned: Stores = []
+const lent: Stores = []
+
+/** A part, and where it is kept if that is not its reader's own. */
+interface Kept extends Part {
+  readonly slab: Slab | undefined
 }
 
-/** Arrays that whole messages are kept in, whichever connection they came from; by the power of two of their size. */
-const shared: Array<Store> = []
-
-const share = (data: Uint8Array): Uint8Array => {
-  const size = Math.min(mostShared, Math.max(leastShared, data.length * sharedTimes))
-  const power = 31 - Math.clz32(size)
-  return (shared[power] ??= new Store()).keep(data, 1 << power)
+/** Both as one part. Slabs that it does not lie in are used no longer. */
+const coalesce = (left: Kept, right: Kept): Kept => {
+  const both = [left, right]
+  const data = concat(both)
+  const slabs = both.flatMap(({ slab }) => slab === undefined ? [] : [slab])
+  const at = typeof data === "string" ? -1 : slabs.findIndex((slab) => slab.has(data))
+  slabs.forEach((slab, index) => index === at ? undefined : slab.release())
+  return { type: right.type, data, size: sizeOf(both), fin: right.fin, slab: slabs[at] }
 }
 
 /** Of queues in which nothing is. */
-const noParts: Array<Part> = []
+const noParts: Array<Kept> = []
 
 /**
  * A queue of parts.
@@ -149,6 +141,13 @@ export class PartQueue {
   #inPieces = false
   /** Where such a message is put together. */
   #whole: Uint8Array | undefined
+  /** What was given to the last read, where arrays are used again. */
+  readonly #lent: Array<Slab> | undefined
+
+  /** Where it `reuses` arrays, what a read was given is its own until the next one. */
+  constructor(reuses: boolean) {
+    this.#lent = reuses ? [] : undefined
+  }
 
   get length(): number {
     return this.#parts.length - this.#head
@@ -176,18 +175,18 @@ export class PartQueue {
 
   /** `rest` is what the part's frame has still to bring. */
   push(part: Part, rest: number): void {
-    const { data, fin, size, type } = part
-    const own = typeof data === "string" ? part : { type, data: this.#own(data, fin, rest), size, fin }
+    const own = this.#keep(part, rest)
+    const { data, fin } = part
     this.#isOpen = !fin
     if (fin) {
       this.#wholeMessages++
+      this.#message?.close()
       this.#message = undefined
     }
-    this.#held += size
+    this.#held += part.size
     const last = this.length > 0 ? this.#parts[this.#parts.length - 1] : undefined
-    if (last !== undefined && !last.fin && last.size + size <= coalesceUpTo) {
-      const both = [last, own]
-      this.#parts[this.#parts.length - 1] = { type, data: concat(both), size: sizeOf(both), fin }
+    if (last !== undefined && !last.fin && last.size + part.size <= coalesceUpTo) {
+      this.#parts[this.#parts.length - 1] = coalesce(last, own)
     } else {
       this.#held += partOverhead
       if (this.#parts === noParts) this.#parts = [own]
@@ -213,7 +212,7 @@ export class PartQueue {
     while (from > this.#head && !parts[from - 1]!.fin && parts[from - 1]!.data.length < blockSize) from--
     const young = parts.splice(from)
     const data = young.map((part) => part.data).join("")
-    parts.push({ type: "text", data, size: sizeOf(young), fin: young.at(-1)!.fin })
+    parts.push({ type: "text", data, size: sizeOf(young), fin: young.at(-1)!.fin, slab: undefined })
     this.#held -= partOverhead * (young.length - 1)
   }
 
@@ -277,26 +276,75 @@ export class PartQueue {
         break
       }
       fin = part.fin
+      part.slab?.release()
     }
     this.#whole = fin ? undefined : whole
-    parts.splice(start, next - start, { type: "binary", data: whole.subarray(0, used), size: used, fin })
+    parts.splice(start, next - start, {
+      type: "binary",
+      data: whole.subarray(0, used),
+      size: used,
+      fin,
+      slab: undefined
+    })
     this.#held -= partOverhead * (next - start - 1)
   }
 
-  #own(data: Uint8Array, fin: boolean, rest: number): Uint8Array {
+  #keep(part: Part, rest: number): Kept {
+    const { data, fin, size, type } = part
     const { length } = data
-    if (length === 0) return data
-    if (this.#isOwned && !pinsMore(data)) return data
-    if (fin && !this.#isOpen && length * 2 <= mostShared) return share(data)
-    this.#message ??= new Store()
-    return this.#message.keep(data, Math.min(length + rest, length * aheadAtMost))
+    if (typeof data === "string" || length === 0 || (this.#isOwned && !pinsMore(data))) {
+      return { type, data, size, fin, slab: undefined }
+    }
+    const slab = fin && !this.#isOpen && length * 2 <= mostShared
+      ? this.#sharedSlab(length)
+      : this.#messageSlab(length, Math.min(length + rest, length * aheadAtMost))
+    return { type, data: slab.keep(data), size, fin, slab: this.#lent && slab }
+  }
+
+  #sharedSlab(length: number): Slab {
+    const size = Math.min(mostShared, Math.max(leastShared, length * sharedTimes))
+    const power = 31 - Math.clz32(size)
+    const reuses = this.#lent !== undefined
+    const store = (reuses ? lent : owned)[power] ??= new Store(reuses)
+    return store.slabFor(length, 2 ** power)
+  }
+
+  #messageSlab(length: number, capacity: number): Slab {
+    this.#message ??= new Store(this.#lent !== undefined)
+    return this.#message.slabFor(length, capacity)
   }
 
   /** Takes the first part. There is one. */
   shift(): Part {
+    this.#takeBack()
+    return this.#shift()
+  }
+
+  /** Takes the first message. There is a whole one. */
+  shiftMessage(): Payload {
+    this.#takeBack()
+    return this.#shiftMessage()
+  }
+
+  /** Takes all whole messages. */
+  shiftMessages(): Array<Payload> {
+    this.#takeBack()
+    const messages: Array<Payload> = []
+    while (this.#wholeMessages > 0) messages.push(this.#shiftMessage())
+    return messages
+  }
+
+  /** Lets go of what the last read was given. */
+  #takeBack(): void {
+    if (this.#lent === undefined) return
+    while (this.#lent.length > 0) this.#lent.pop()!.release()
+  }
+
+  #shift(): Part {
     const part = this.#parts[this.#head]!
     this.#parts[this.#head++] = undefined as never
     this.#held -= part.size + partOverhead
+    if (part.slab !== undefined) this.#lent?.push(part.slab)
     if (part.fin) {
       this.#wholeMessages--
       this.#messagesTaken++
@@ -311,19 +359,11 @@ export class PartQueue {
     return part
   }
 
-  /** Takes the first message. There is a whole one. */
-  shiftMessage(): Payload {
-    const first = this.shift()
+  #shiftMessage(): Payload {
+    const first = this.#shift()
     if (first.fin) return first.data
     const parts = [first]
-    while (!parts.at(-1)!.fin) parts.push(this.shift())
+    while (!parts.at(-1)!.fin) parts.push(this.#shift())
     return concat(parts)
-  }
-
-  /** Takes all whole messages. */
-  shiftMessages(): Array<Payload> {
-    const messages: Array<Payload> = []
-    while (this.#wholeMessages > 0) messages.push(this.shiftMessage())
-    return messages
   }
 }

@@ -4,15 +4,17 @@
  *
  * @since 1.0.0
  */
+import * as Arr from "effect/Array"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import { identity } from "effect/Function"
 import type * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 import * as Socket from "effect/socket/Socket"
 import * as WebSocketError from "../WebSocketError.ts"
 import type { Payload, WebSocketStream } from "../WebSocketStream.ts"
-import { driverOf } from "./stream.ts"
+import { driverOf, ownerOf } from "./stream.ts"
 
 type Stream = WebSocketStream["Service"]
 
@@ -83,8 +85,13 @@ const hasFailedTransport = ({ reason }: Socket.SocketError): boolean =>
 export const makeReader = (stream: Stream): Effect.Effect<Socket.Reader, never, Scope.Scope> =>
   Effect.as(
     Effect.addFinalizer(() => Effect.sync(() => driverOf(stream)?.abandonReads())),
-    { pull: Effect.mapError(stream.pull, readError), upgrade: Socket.SocketUpgradeError.unsupported }
+    { pull: Effect.mapError(ownPull(stream), readError), upgrade: Socket.SocketUpgradeError.unsupported }
   )
+
+const ownPull = (stream: Stream): Stream["pull"] => {
+  const own = ownerOf(stream)
+  return own === identity ? stream.pull : Effect.map(stream.pull, Arr.map(own))
+}
 
 const closeFrameOf = (event: Socket.CloseEvent) => ({ code: event.code, reason: event.reason ?? "" })
 

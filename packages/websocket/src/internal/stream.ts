@@ -9,6 +9,7 @@ import * as Cause from "effect/Cause"
 import type * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
+import { identity } from "effect/Function"
 import type * as Pull from "effect/Pull"
 import * as Queue from "effect/Queue"
 import type * as Scope from "effect/Scope"
@@ -63,6 +64,16 @@ export const make = (options: Driver.Options): Effect.Effect<Service, never, Sco
  */
 export const driverOf = (stream: Service): Driver.Driver | undefined =>
   stream instanceof Operations ? stream.driver : undefined
+
+/**
+ * Makes what reads of a stream give the reader's own for good.
+ *
+ * @internal
+ */
+export const ownerOf = (stream: Service): (payload: WebSocketStream.Payload) => WebSocketStream.Payload =>
+  driverOf(stream)?.config.reuseArrays === true ? copy : identity
+
+const copy = (payload: WebSocketStream.Payload) => typeof payload === "string" ? payload : payload.slice()
 
 /**
  * Writes messages as long as that needs no waiting and no compressing, and gives

@@ -29,14 +29,25 @@ export interface Cell {
   readonly targets: ReadonlyArray<Target>
   /** Connections are opened for each window, since all contenders' at once are too many; there are two rounds at most. */
   readonly reopens?: boolean
+  /** How many times longer than others its windows are, so that every connection has its turns. Default 1. */
+  readonly stretch?: number
 }
 
-const { bun, effect, ours, raw, ws } = Contenders
+const { bun, effect, ours, raw, reusing, ws } = Contenders
 const everyone = [...ours, ws, effect, raw, bun]
 const styles = ours.map(({ name }) => name)
 
 const atLeast = (least: ReadonlyArray<number>, to: "ws" | "raw" = "ws"): ReadonlyArray<Target> =>
   least.map((bound, at) => ({ contender: styles[at]!, figure: "rate", to, least: bound }))
+
+/** The same for those that use arrays again. */
+const andReusing = (targets: ReadonlyArray<Target>): ReadonlyArray<Target> => [
+  ...targets,
+  ...targets.map((target) => ({ ...target, contender: `${target.contender}, reuseArrays` }))
+]
+
+// Where arrays are made for messages, and not for strings, and are large enough to matter.
+const hasArrays = ({ size, type }: Shape): boolean => type === "binary" && size >= 1024
 
 const every = (bound: number): ReadonlyArray<number> => styles.map(() => bound)
 
@@ -56,8 +67,8 @@ const echo = (
   kind: "load",
   load: { kind: "echo", shape, connections, inFlight, tls },
   setting: { task: "echo" },
-  contenders: everyone,
-  targets
+  contenders: hasArrays(shape) ? [...everyone, ...reusing] : everyone,
+  targets: hasArrays(shape) ? andReusing(targets) : targets
 })
 
 const binary = (size: number): Shape => ({ type: "binary", size })
@@ -86,6 +97,7 @@ const compressed = (size: number, inFlight: number, takeover: boolean, least: nu
     name: `${cell.name} compressed, ${takeover ? "takeover" : "no takeover"}`,
     setting: { task: "echo", deflate: { takeover, threshold: 0 } },
     contenders: [...ours, ws],
+    stretch: inFlight === 1 ? 1 : 4,
     targets: styles.flatMap((contender): ReadonlyArray<Target> => [
       { contender, figure: "rate", to: "ws", least },
       ...(contender === "readSome+writeSome" ? [] : [{ contender, figure: "bytesIn", to: "ws", most: 1.05 } as const]),
@@ -187,6 +199,7 @@ const growth = [100, 1000, 10_000].map((connections): Cell => ({
   name: `growth to ${connections}`,
   contenders: [ours[0]!, ours[1]!, ws, raw],
   reopens: connections === 10_000,
+  stretch: connections === 10_000 ? 5 : 1,
   targets: connections < 10_000
     ? []
     : styles.slice(0, 2).map((contender) => ({ contender, figure: "growth", most: 1.3 }))

@@ -28,6 +28,11 @@ export const ours = [
   contender("readSome+writeSome", "ours", { style: "readSome+writeSome" })
 ]
 
+/** The same, with arrays of messages that are used again after the next read. */
+export const reusing = ours.map(({ name, setting }) =>
+  contender(`${name}, reuseArrays`, "ours", { ...setting, config: { reuseArrays: true } })
+)
+
 /** Ours with compression whose contexts are let go of soon. */
 export const releasing = (takeover: boolean): Contender =>
   contender("releaseAfter 1 s", "ours", { style: "read+write", deflate: { takeover, threshold: 0, releaseAfter: 1 } })

@@ -82,8 +82,7 @@ const loadWindow: Window = Effect.fnUntraced(function*(bench, cell, entry, warmU
   yield* bench.ask({ do: "start", id })
   yield* Effect.sleep((settling + warmUp) * 1000)
   const before = yield* marks(bench, entry)
-  // So that every connection has its turns, where they are many.
-  yield* Effect.sleep(bench.extent.seconds * (cell.reopens === true ? 5000 : 1000))
+  yield* Effect.sleep(bench.extent.seconds * 1000 * (cell.stretch ?? 1))
   let after = yield* marks(bench, entry)
   // A machine that is busy with others may not have come to it in a window that is brief.
   for (let more = 0; more < 100 && after[1].messages === before[1].messages; more++) {

@@ -26,7 +26,7 @@ the contender's processor, kernel included: the median of the rounds, with the l
 the clock that the load, and not the contender, set.
 
 - \`read+write\`, \`pull+writeAll\`, \`readSome+writeSome\`: this library, a message at a time, all that are there at once, and
-  parts as they arrive.
+  parts as they arrive. \`reuseArrays\`: the arrays of messages are the reader's until its next read.
 - \`ws\`: without its optional native parts. \`effect\`: \`HttpServerRequest.upgrade\` of a NodeHttpServer. \`bun\`: Bun's own
   server.
 - \`raw\`: the least that JavaScript over \`node:net\` can do. It unmasks and sends on, and checks nothing.

@@ -25,6 +25,7 @@ export interface Setting {
     readonly keepAlive?: "off"
     readonly idleTimeout?: "infinity"
     readonly fragmentSize?: number
+    readonly reuseArrays?: boolean
     /** Milliseconds. */
     readonly controlDelay?: number | undefined
   }

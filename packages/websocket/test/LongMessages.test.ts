@@ -129,8 +129,8 @@ describe("a queue of parts", () => {
   const most = 100_000
   const data = pattern(2_000_003)
 
-  const filled = (size: number, isOwned: boolean) => {
-    const queue = new PartQueue()
+  const filled = (size: number, isOwned: boolean, reuses = false) => {
+    const queue = new PartQueue(reuses)
     for (const part of makeParts(data, size)) {
       queue.begin(isOwned)
       queue.push({ type: "binary", data: part.slice(), size: part.length, fin: false }, 0)
@@ -139,10 +139,16 @@ describe("a queue of parts", () => {
     return queue
   }
 
-  it.each([[999, true], [16_384, true], [16_384, false], [300_000, true]] as const)(
-    "puts a long message of parts of %d bytes together by so much at a time, owned: %s",
-    (size, isOwned) => {
-      const queue = filled(size, isOwned)
+  it.each(
+    [[999, true, false], [16_384, true, false], [16_384, false, false], [16_384, false, true], [
+      300_000,
+      true,
+      true
+    ]] as const
+  )(
+    "puts a long message of parts of %d bytes together by so much at a time, owned: %s, arrays used again: %s",
+    (size, isOwned, reuses) => {
+      const queue = filled(size, isOwned, reuses)
       let steps = 0
       const settle = () => {
         const held = queue.bytes
@@ -164,9 +170,9 @@ describe("a queue of parts", () => {
 
   it("gives parts of a message that was put together in part, and then the rest of it", () => {
     for (let steps = 0; steps < 5; steps++) {
-      const queue = filled(16_384, true)
+      const queue = filled(16_384, steps > 2, steps % 2 === 0)
       for (let i = 0; i < steps; i++) queue.settle(most)
-      const first = queue.shift().data as Uint8Array
+      const first = (queue.shift().data as Uint8Array).slice()
       while (!queue.settle(most));
       const rest = queue.shiftMessage() as Uint8Array
       assertBytes(concat(first, rest), data)
@@ -175,7 +181,7 @@ describe("a queue of parts", () => {
   })
 
   it("settles what comes behind other messages, and leaves those that are short alone", () => {
-    const queue = new PartQueue()
+    const queue = new PartQueue(false)
     const push = (data: Payload, fin: boolean) =>
       queue.push({ type: typeof data === "string" ? "text" : "binary", data, size: data.length, fin }, 0)
     queue.begin(true)
@@ -192,7 +198,7 @@ describe("a queue of parts", () => {
   })
 
   it("holds a long text in few strings, and gives what came", () => {
-    const queue = new PartQueue()
+    const queue = new PartQueue(false)
     const part = letters.repeat(1000)
     for (let i = 0; i < 400; i++) {
       queue.push({ type: "text", data: part, size: utf8(part).length, fin: i === 399 }, 0)

@@ -10,7 +10,7 @@ describe("WebSocketConfig", () => {
   it("every limit is finite by default, and every wait that ends a connection", () => {
     const { controlDelay, idleTimeout: _, keepAlive: __, messageTimeout, ...others } = defaults
     const { closeTimeout, drainRetryAfter, drainTimeout, handshakeTimeout, ...limits } = others
-    assert.isTrue(Object.values(limits).every(Number.isFinite))
+    assert.isTrue(Object.values(limits).filter((limit) => typeof limit === "number").every(Number.isFinite))
     assert.notStrictEqual(drainRetryAfter, "off")
     for (const time of [closeTimeout, drainTimeout, handshakeTimeout, (drainRetryAfter as RetryHint.Range).max]) {
       assert.isTrue(Duration.isFinite(Duration.fromInputUnsafe(time)))

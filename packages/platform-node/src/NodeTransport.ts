@@ -200,17 +200,26 @@ const whenReady = (stream: Duplex, inbound: Inbound, wake: () => void): void => 
  * Holds back what is written until the turn of the event loop is over, where
  * `setImmediate` runs: all the frames that a connection wrote because of what
  * came in leave together, and those of all connections one after the other, so
- * that a peer on the same machine is woken once. Written from within
- * `setImmediate`, as Effect's scheduler does, they leave in the next turn,
- * which begins at once.
+ * that a peer on the same machine is woken once. Where a turn has to do with many
+ * connections it is not waited for: what the first of them wrote leaves while the
+ * processor has it at hand. Written from within `setImmediate`, as Effect's
+ * scheduler does, they leave in the next turn, which begins at once.
  */
 const flushLater = (stream: Duplex, outbound: Outbound, more: boolean): void => {
   if (outbound.flushing) return
   if (more) return holdings.add(stream, outbound)
+  if (turn.length === mostInTurn) {
+    endTurn()
+    return flushLater(stream, outbound, more)
+  }
   outbound.flushing = true
   if (turn.length === 0) setImmediate(endTurn)
   turn.push([stream, outbound])
 }
+
+// Connections whose writes are held back for the turn. Of 1000 connections with a message each, 32 make a message a tenth
+// cheaper than all of them do, and of 6000 a fifth; fewer wake the peer more often.
+const mostInTurn = 32
 
 let turn: Array<readonly [Duplex, Outbound]> = []
 
@@ -331,9 +340,9 @@ const passOn = (stream: Duplex, outbound: Outbound): void => {
 
 /** Room for `size` bytes behind what was gathered. */
 const gather = (stream: Duplex, outbound: Outbound, size: number, more: boolean): Transport.Room => {
+  flushLater(stream, outbound, more)
   const { room } = outbound
   const length = room?.length ?? 0
-  flushLater(stream, outbound, more)
   if (room !== undefined && length + size <= room.bytes.length) return room
   if (length > 0 && length + size > largeSlabs.size) {
     flush(stream, outbound)

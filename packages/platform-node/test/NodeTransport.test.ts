@@ -318,6 +318,46 @@ describe("NodeTransport", () => {
         assert.deepStrictEqual(calls, [["abcd"], ["e"]])
       }))
 
+    it.live("what 32 connections write in a turn is held back, and leaves when there is another", () =>
+      Effect.gen(function*() {
+        const calls: Array<Array<string>> = []
+        const ends = Array.from({ length: 70 }, () => NodeTransport.makeEndpoint(recorder(calls)))
+        const write = (from: number, to: number) =>
+          Effect.forEach(ends.slice(from, to), (end, index) => end.write(`${from + index}`), { discard: true })
+        const written = (to: number) => Array.from({ length: to }, (_, index) => [`${index}`])
+        yield* write(0, 32)
+        assert.strictEqual(calls.length, 0)
+        yield* write(32, 33)
+        assert.deepStrictEqual(calls, written(32))
+        yield* write(33, 64)
+        assert.deepStrictEqual(calls, written(32))
+        yield* write(64, 70)
+        assert.deepStrictEqual(calls, written(64))
+        yield* Effect.yieldNow
+        assert.deepStrictEqual(calls, written(70))
+      }))
+
+    it.live("a stream that has the connection write on whose account it is written to loses nothing", () =>
+      Effect.gen(function*() {
+        const calls: Array<Array<string>> = []
+        const last = NodeTransport.makeEndpoint(recorder(calls))
+        const first = NodeTransport.makeEndpoint(
+          new Duplex({
+            read() {},
+            write(_chunk, _encoding, done) {
+              last.offerUnsafe!(new TextEncoder().encode("before"))
+              done()
+            }
+          })
+        )
+        yield* first.write("x")
+        const others = Array.from({ length: 31 }, () => NodeTransport.makeEndpoint(recorder([])))
+        yield* Effect.forEach(others, (end) => end.write("x"), { discard: true })
+        yield* last.write(" after")
+        yield* Effect.yieldNow
+        assert.deepStrictEqual(calls, [["before after"]])
+      }))
+
     describe("where much is written", () => {
       const put = (endpoint: Transport.Endpoint, letter: string) => {
         const room = endpoint.roomUnsafe!(5000)!

@@ -292,13 +292,18 @@ export class PartQueue {
   #keep(part: Part, rest: number): Kept {
     const { data, fin, size, type } = part
     const { length } = data
-    if (typeof data === "string" || length === 0 || (this.#isOwned && !pinsMore(data))) {
+    if (typeof data === "string" || length === 0 || this.#mayStay(data)) {
       return { type, data, size, fin, slab: undefined }
     }
     const slab = fin && !this.#isOpen && length * 2 <= mostShared
       ? this.#sharedSlab(length)
       : this.#messageSlab(length, Math.min(length + rest, length * aheadAtMost))
     return { type, data: slab.keep(data), size, fin, slab: this.#lent && slab }
+  }
+
+  // Unless the message lies in an array already that has room for it, and is to be one in the end.
+  #mayStay(data: Uint8Array): boolean {
+    return this.#isOwned && !pinsMore(data) && this.#message?.hasRoomFor(data.length) !== true
   }
 
   #sharedSlab(length: number): Slab {

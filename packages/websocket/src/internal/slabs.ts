@@ -104,6 +104,10 @@ export class Store {
     this.#reuses = reuses
   }
 
+  hasRoomFor(size: number): boolean {
+    return this.#slab !== undefined && this.#slab.hasRoomFor(size)
+  }
+
   /** A slab with room for `size` bytes: the last one, or one of `capacity` bytes. */
   slabFor(size: number, capacity: number): Slab {
     if (this.#slab?.hasRoomFor(size) === true) return this.#slab

@@ -1,12 +1,14 @@
 /**
- * Measures this library beside others and writes `docs/benchmark/` and `docs/benchmark.md`:
+ * Measures this library beside others and writes `docs/benchmark/`, `docs/benchmark.md` and the figures of `README.md`:
  *
  *     npm run benchmark
  *     npm run benchmark -- --cell "125 B" --rounds 3
  *     npm run benchmark -- --brief
+ *     npm run benchmark -- --again
  *
  * You will see a table for each cell as soon as it is measured, and at the end how many targets are met. Files are
- * written by a whole run alone. `--brief` lets everything run for a moment, to see that it works.
+ * written by a whole run alone. `--brief` lets everything run for a moment, to see that it works, and
+ * `--again` only writes the files of the run that was kept.
  */
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import * as NodeServices from "@effect/platform-node/NodeServices"
@@ -22,6 +24,7 @@ import { type Measured, summaryOf } from "./judge.ts"
 import { measure } from "./measure.ts"
 import * as Page from "./page.ts"
 import { ProgramFailed } from "./program.ts"
+import * as Readme from "./readme.ts"
 import * as Results from "./results.ts"
 import * as Table from "./table.ts"
 
@@ -29,18 +32,22 @@ const flags = {
   cell: Flag.String("cell").pipe(Flag.withDescription("Cells with these words in their name"), Flag.optional),
   rounds: Flag.Int("rounds").pipe(Flag.withDescription("Windows for each contender"), Flag.withDefault(5)),
   seconds: Flag.Finite("seconds").pipe(Flag.withDescription("Length of a window"), Flag.withDefault(0.2)),
-  brief: Flag.Boolean("brief").pipe(Flag.withDescription("Only see that everything works"), Flag.withDefault(false))
+  brief: Flag.Boolean("brief").pipe(Flag.withDescription("Only see that everything works"), Flag.withDefault(false)),
+  again: Flag.Boolean("again").pipe(Flag.withDescription("Only write the last run's files"), Flag.withDefault(false))
 }
 
 /** Writes a run, the page and the plots, and formats them. */
 const publish = Effect.fnUntraced(function*(run: Results.Run) {
   yield* Results.save(run)
   yield* Page.publish(run)
-  const dprint = ChildProcess.make("dprint", ["fmt", "docs/benchmark.md", "docs/benchmark/results.json"])
+  yield* Readme.publish(run)
+  const dprint = ChildProcess.make("dprint", ["fmt", "README.md", "docs/benchmark.md", "docs/benchmark/results.json"])
   yield* Effect.flatMap(dprint, ({ exitCode }) => exitCode)
 }, Effect.scoped)
 
-const run = Effect.fnUntraced(function*({ brief, cell, rounds, seconds }: Command.Command.Config.Infer<typeof flags>) {
+const run = Effect.fnUntraced(function*(options: Command.Command.Config.Infer<typeof flags>) {
+  const { again, brief, cell, rounds, seconds } = options
+  if (again) return yield* publish(yield* Results.load)
   const chosen = cells.filter(({ name }) => Option.isNone(cell) || name.includes(cell.value))
   if (chosen.length === 0) return yield* new ProgramFailed({ message: "no cell has such a name" })
   const begin = performance.now()

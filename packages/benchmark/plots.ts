@@ -62,11 +62,16 @@ export const bars = (title: string, all: ReadonlyArray<Measured>): Promise<strin
     layer: [{
       mark: "bar",
       encoding: {
-        x: { field: "ratio", type: "quantitative", scale: { type: "log" }, title: "times ws, logarithmic" },
+        x: {
+          field: "ratio",
+          type: "quantitative",
+          scale: { type: "log", nice: false },
+          title: "times ws, logarithmic"
+        },
         x2: { datum: 1 },
         y: { field: "cell", sort: all.map(({ cell }) => cell.name), title: null, axis: { labelLimit: 400 } },
         yOffset: { field: "contender", sort: scale.domain },
-        color: { field: "contender", scale, title: null }
+        color: { field: "contender", scale, title: null, legend: { labelLimit: 300 } }
       }
     }, { mark: { type: "rule", color: "#525252" }, encoding: { x: { datum: 1 } } }]
   })
@@ -101,7 +106,7 @@ export const growth = (all: ReadonlyArray<Measured>): Promise<string> => {
           axis: { values: [100, 1000, 10_000] }
         },
         y: { field, type: "quantitative", title, ...(field === "p99" ? { scale: { type: "log" } } : {}) },
-        color: { field: "contender", type: "nominal", scale, title: null }
+        color: { field: "contender", type: "nominal", scale, title: null, legend: { labelLimit: 300 } }
       }
     }))
   })

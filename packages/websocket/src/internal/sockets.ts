@@ -169,10 +169,12 @@ export class SocketWriter {
       return Effect.flatMap(
         Effect.forkDetach(this.#turn.withPermit(Effect.andThen(begin, write)), { startImmediately: true }),
         (writing) =>
-          Effect.onInterrupt(
-            restore(Fiber.join(writing)),
-            () => begun ? Effect.sync(() => this.#abandon(writing)) : Fiber.interrupt(writing)
-          )
+          Effect.onInterrupt(restore(Fiber.join(writing)), () => {
+            // At once: in a step of its own the message might have begun in between, and would be torn.
+            if (begun) this.#abandon(writing)
+            else writing.interruptUnsafe()
+            return begun ? Effect.void : Fiber.await(writing)
+          })
       )
     })
   }

@@ -13,6 +13,7 @@ import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Queue from "effect/Queue"
+import * as Scheduler from "effect/Scheduler"
 import * as Scope from "effect/Scope"
 import * as Socket from "effect/socket/Socket"
 import * as Stream from "effect/Stream"
@@ -304,6 +305,38 @@ for (const role of roles) {
           (seed) => VirtualTime.run(Effect.scoped(interrupt), { seed, interleave: "everywhere", promises: false }),
           { discard: true }
         )
+      }, 60_000)
+
+      it.effect("a write interrupted just as it begins goes out whole or not at all", () => {
+        const message = pattern(300)
+        // The Socket's own steps come one by one, those of the stream below at once: a fiber that
+        // looks whether a write has begun finds that it begins before the fiber's next step.
+        const step = 3
+        const atOnce = (stream: WebSocketStream["Service"]): WebSocketStream["Service"] => ({
+          ...stream,
+          write: (payload) => Effect.provideService(stream.write(payload), Scheduler.MaxOpsBeforeYield, 1000)
+        })
+        const interrupt = Effect.fnUntraced(function*(steps: number) {
+          const { peer, stream } = yield* scripted(role, { config: { fragmentSize: 10 }, transport: { capacity: 40 } })
+          const writer = yield* WebSocketSocket.fromStream(atOnce(stream)).writer
+          const writing = yield* fork(Effect.provideService(writer.write(message), Scheduler.MaxOpsBeforeYield, step))
+          yield* Effect.repeat(Effect.yieldNow, { times: steps })
+          const next = yield* fork(Effect.andThen(Fiber.interrupt(writing), writer.write("next")))
+          const [first] = yield* peer.expect(1)
+          const goesOut = first!.opcode !== 1
+          if (goesOut) {
+            whole(message, [first!, ...(yield* peer.expect(29))])
+            assert.deepStrictEqual(yield* peer.expect(1), [text("next")])
+          }
+          yield* Fiber.join(next)
+          return goesOut
+        })
+        const run = (seed: number) =>
+          VirtualTime.run(Effect.scoped(interrupt(seed % 4)), { seed, interleave: true, promises: false })
+        return Effect.gen(function*() {
+          const goOut = yield* Effect.forEach(Array.from({ length: 400 }, (_, seed) => seed), run)
+          assert.deepStrictEqual([...new Set(goOut)].sort(), [false, true])
+        })
       }, 60_000)
 
       it.effect("a pull that is interrupted loses nothing", () =>

@@ -104,7 +104,9 @@ describe("any number of fibers may write", () => {
       Array.from({ length: 400 }, (_, seed) => seed),
       (seed) => {
         const size = 30 + seed
-        const options = seed % 2 === 0 ? { transport: { capacity: size } } : { gathers: size }
+        const options = seed % 2 === 0
+          ? { transport: { capacity: size } }
+          : { ways: { gathers: size, wakes: seed % 4 === 1 } }
         return VirtualTime.run(Effect.scoped(run(options)), { seed, interleave: "everywhere", promises: false })
       },
       { discard: true }

@@ -189,6 +189,19 @@ describe("SimulatedNetwork", () => {
   })
 
   describe("faults", () => {
+    it.effect("all that were applied and played are told, in their order, before they happen too", () =>
+      Effect.gen(function*() {
+        const network = yield* SimulatedNetwork.make({ seed: 1 })
+        assert.deepStrictEqual(yield* network.faults, [])
+        const reset = { _tag: "Reset", at: 0, from: "client", to: "server" } as const
+        const refuse = { _tag: "Refuse", at: 1000, host: "server", for: 100 } as const
+        const truncate = { _tag: "Truncate", at: 0, from: "a", to: "b", connection: 1, byte: 5, how: "end" } as const
+        yield* network.apply(reset)
+        yield* network.play([refuse, truncate])
+        assert.deepStrictEqual(yield* network.faults, [reset, refuse, truncate])
+        yield* network.shutdown
+      }))
+
     it.effect("a partition holds bytes back and lets them arrive afterwards, in order", () =>
       Effect.gen(function*() {
         const { client, network, server } = yield* connect({ latency: 10 })

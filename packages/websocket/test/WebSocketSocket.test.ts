@@ -335,7 +335,7 @@ for (const role of roles) {
           VirtualTime.run(Effect.scoped(interrupt(seed % 4)), { seed, interleave: true, promises: false })
         return Effect.gen(function*() {
           const goOut = yield* Effect.forEach(Array.from({ length: 400 }, (_, seed) => seed), run)
-          assert.deepStrictEqual([...new Set(goOut)].sort(), [false, true])
+          assert.deepStrictEqual([...new Set(goOut)].toSorted(), [false, true])
         })
       }, 60_000)
 

@@ -118,6 +118,11 @@ export class SimulatedNetwork extends Context.Service<SimulatedNetwork, {
   readonly apply: (fault: FaultSchedule.Fault) => Effect.Effect<void>
   /** Lets each fault happen at its time. */
   readonly play: (schedule: FaultSchedule.FaultSchedule) => Effect.Effect<void>
+  /**
+   * All that was applied and played, whether it has happened or not: where it is
+   * nothing, a scenario may ask more of its application.
+   */
+  readonly faults: Effect.Effect<FaultSchedule.FaultSchedule>
   /** What has crossed. Empty where nothing is recorded. */
   readonly transcript: Effect.Effect<Transcript.Transcript>
   /** The most that was held so far, two for each connection: that of the end that dialled first. */
@@ -169,11 +174,21 @@ const endsOf = (network: Network): ReadonlyArray<string> =>
 export const make = Effect.fnUntraced(function*(options?: Options): Effect.fn.Return<SimulatedNetwork["Service"]> {
   const seed = options?.seed ?? (yield* Random.nextInt)
   const network = new Network(options ?? {}, String(seed), yield* Clock.Clock, yield* Effect.context<never>())
+  const faults: Array<FaultSchedule.Fault> = []
   return SimulatedNetwork.of({
     listen: (host, port) => listen(network, host, port),
     dialer: (host) => ({ dial: (url) => dial(network, host, url) }),
-    apply: (fault) => Effect.sync(() => network.apply(fault)),
-    play: (schedule) => Effect.sync(() => network.play(schedule)),
+    apply: (fault) =>
+      Effect.sync(() => {
+        faults.push(fault)
+        network.apply(fault)
+      }),
+    play: (schedule) =>
+      Effect.sync(() => {
+        faults.push(...schedule)
+        network.play(schedule)
+      }),
+    faults: Effect.sync(() => faults.slice()),
     transcript: Effect.sync(() => ({ events: (network.record ?? []).slice() })),
     peaks: Effect.sync(() => network.peaks),
     residue: Effect.sync(() => ({ listeners: network.listeners, ends: endsOf(network) })),

@@ -1,11 +1,13 @@
 import { Connection } from "@effect-websocket/protocol/Connection"
 import { assert, describe, it } from "@effect/vitest"
+import * as VirtualTime from "effect-websocket/testing/VirtualTime"
 import type { ReadError } from "effect-websocket/WebSocketError"
 import type { Payload } from "effect-websocket/WebSocketStream"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
+import * as Scheduler from "effect/Scheduler"
 import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
@@ -51,6 +53,9 @@ const finish = Effect.fnUntraced(function*<A, E>(fiber: Fiber.Fiber<A, E>) {
   if (exit === undefined) return assert.fail("the fiber hangs")
   return exit
 })
+
+// With fewer it yields when its time is up and before it interrupts what it waited for, which may end in between.
+const stepsOfTimeout = 4
 
 describe("law: an interrupted read loses nothing", () => {
   const early = [text("a"), binary(utf8("b1"), false)]
@@ -187,6 +192,30 @@ describe("law: an interrupted read loses nothing", () => {
         }
       }
     }).pipe(Effect.scoped))
+
+  it.effect("Effect.timeout around reads, wherever fibers yield that take as many steps in a turn as it does", () => {
+    const scenario = Effect.gen(function*() {
+      const { client, server } = yield* connected()
+      const messages = Array.from({ length: 30 }, (_, index) => `${index}`)
+      yield* Effect.forkChild(
+        Effect.forEach(messages, (message) => Effect.andThen(Effect.sleep(1), client.write(message)))
+      )
+      const noted: Array<Payload> = []
+      while (noted.at(-1) !== "29") {
+        const message = yield* Effect.timeoutOption(server.read, 1 + (noted.length % 2))
+        if (Option.isSome(message)) noted.push(message.value)
+      }
+      assert.deepStrictEqual(noted, messages)
+    }).pipe(Effect.scoped)
+    return Effect.forEach(
+      Array.from({ length: 1200 }, (_, seed) => seed),
+      (seed) => {
+        const yielding = Effect.provideService(scenario, Scheduler.MaxOpsBeforeYield, stepsOfTimeout + (seed % 2))
+        return VirtualTime.run(yielding, { seed, interleave: true, promises: false })
+      },
+      { discard: true }
+    )
+  }, 60_000)
 
   it.effect.prop(
     "readers that come and go, and one that stays",

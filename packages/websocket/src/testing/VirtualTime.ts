@@ -33,7 +33,8 @@ export interface Options {
    * Whether the seed decides which of the fibers that can run runs next.
    * `"everywhere"`: also after how many operations they yield, from 3 to 66, so
    * that another fiber comes between any two of them with one seed or another.
-   * Default `false`: first come, first served.
+   * With 3 `Effect.timeout` itself loses what comes as its time is up: it yields
+   * before it interrupts what it waited for. Default `false`: first come, first served.
    */
   readonly interleave?: boolean | "everywhere" | undefined
   /** Virtual time after which the run fails with `TimeLimit`. Default 1 hour. */

@@ -97,7 +97,9 @@ class Session {
       if (request._tag === "Interrupt") return this.#interrupt(request)
       if (request._tag !== "Request") return this.#follow(request)
       this.#clients.set(request.id, clientId)
-      const sent = this.#connections.use((target) => this.#write(target, request))
+      const sent = this.#connections.use(({ parser, writer }) =>
+        this.#write(parser, request, (encoded) => writer.write(encoded))
+      )
       return Effect.onError(sent, () => Effect.sync(() => this.#clients.delete(request.id)))
     })
   }
@@ -109,17 +111,25 @@ class Session {
     return Effect.flatMap(Effect.forkDetach(this.#follow(request), { startImmediately: true }), Fiber.join)
   }
 
-  /** Sends what concerns a request, for which a connection that has ended does not have to be followed by another. */
+  /**
+   * Sends what concerns a request, for which a connection that has ended does not have to be followed by another. Queued
+   * requests do not keep it from being sent: a handler would run on, or wait to be acknowledged, for ever.
+   */
   #follow(request: FromClientEncoded): Effect.Effect<void, RpcClientError> {
     const { current } = this.#connections
-    return current === undefined ? Effect.void : this.#write(current, request)
+    if (current === undefined) return Effect.void
+    return this.#write(current.parser, request, (encoded) => current.writer.writeAnyway(encoded))
   }
 
-  #write({ parser, writer }: Target, request: FromClientEncoded): Effect.Effect<void, RpcClientError> {
+  #write(
+    parser: RpcSerialization.Parser,
+    request: FromClientEncoded,
+    write: (encoded: Uint8Array | string) => Effect.Effect<void, Socket.SocketError>
+  ): Effect.Effect<void, RpcClientError> {
     return Effect.suspend(() => {
       const encoded = parser.encode(request)
       if (encoded === undefined) return Effect.void
-      return Effect.mapError(writer.write(encoded), ({ reason }) => new RpcClientError({ reason }))
+      return Effect.mapError(write(encoded), ({ reason }) => new RpcClientError({ reason }))
     })
   }
 

@@ -14,6 +14,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
 import * as Queue from "effect/Queue"
 import * as RpcClient from "effect/rpc/RpcClient"
 import type { RpcClientError } from "effect/rpc/RpcClientError"
@@ -206,6 +207,27 @@ describe("our RPC client and a peer of its own", () => {
       yield* settle
       yield* settle
       assert.deepStrictEqual(tags, ["Request", "Request", "Interrupt"])
+    }))
+
+  it.effect("an interruption and an acknowledgement are sent however much is queued, where a request is refused", () =>
+    Effect.gen(function*() {
+      const { client, streams } = yield* calling({ maxQueuedBytes: 1000 })
+      const stream = yield* Queue.take(streams)
+      const call = yield* fork(client.Hang())
+      const counting = yield* fork(Stream.runHead(Stream.drop(client.Count({ to: 2 }), 1)))
+      const { id } = JSON.parse(String(yield* Effect.andThen(stream.read, stream.read)))
+      yield* fork(client.Upload({ text: rpc.bulk }))
+      yield* settle
+      assert.strictEqual(reasonOf(yield* Effect.exit(client.Double({ value: 1 })))._tag, "SocketWriteError")
+      yield* fork(Fiber.interrupt(call))
+      const chunk = (value: number) => JSON.stringify({ _tag: "Chunk", requestId: id, values: [value] })
+      yield* stream.write(chunk(1))
+      yield* settle
+      const tags: Array<string> = []
+      for (let count = 0; count < 3; count++) tags.push(JSON.parse(String(yield* stream.read))._tag)
+      assert.deepStrictEqual(tags, ["Request", "Interrupt", "Ack"])
+      yield* stream.write(chunk(2))
+      assert.deepStrictEqual(yield* Fiber.join(counting), Option.some(2))
     }))
 
   it.effect("300 x 1 MiB to a server that never reads: the caller is suspended and memory bounded", () =>

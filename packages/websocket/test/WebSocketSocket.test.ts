@@ -235,6 +235,29 @@ for (const role of roles) {
           yield* Fiber.interrupt(writing)
         }))
 
+      it.effect("writes in several frames wait up to maxQueuedBytes, and one byte beyond it one is refused", () =>
+        Effect.gen(function*() {
+          const { peer, writer } = yield* open({
+            config: { fragmentSize: 100, maxQueuedBytes: 1000 },
+            transport: { capacity: 100 }
+          })
+          const sizes = [400, 400, 200]
+          const writing = yield* Effect.forEach(sizes, (size) => fork(writer.write(pattern(size))))
+          const refused = ["SocketWriteError", "WriteError", "QueueFull"]
+          assert.deepStrictEqual(yield* failure(writer.write(pattern(101))), refused)
+          assert.deepStrictEqual(yield* failure(writer.writeAll(["a", pattern(101)])), refused)
+          yield* peer.expect(4)
+          // What is interrupted counts no more, where it has not begun.
+          yield* Fiber.interrupt(writing[2]!)
+          const last = yield* fork(writer.write(pattern(600)))
+          assert.deepStrictEqual(yield* failure(writer.write(pattern(101))), refused)
+          yield* peer.expect(4 + 6)
+          yield* Fiber.joinAll([writing[0]!, writing[1]!, last])
+          const long = yield* fork(writer.write(pattern(1100)))
+          yield* peer.expect(11)
+          yield* Fiber.join(long)
+        }))
+
       it.effect("nobody who pulls stops the peer", () =>
         Effect.gen(function*() {
           const { peer, pull } = yield* open({ config: { readBuffer: 10_000 }, transport: { capacity: 4000 } })

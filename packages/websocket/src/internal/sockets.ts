@@ -14,7 +14,7 @@ import * as Semaphore from "effect/Semaphore"
 import * as Socket from "effect/socket/Socket"
 import * as WebSocketError from "../WebSocketError.ts"
 import type { Payload, WebSocketStream } from "../WebSocketStream.ts"
-import { driverOf, ownerOf } from "./stream.ts"
+import { driverOf, ownerOf, writeAnyway } from "./stream.ts"
 
 type Stream = WebSocketStream["Service"]
 
@@ -44,6 +44,9 @@ export const writeError = (error: WebSocketError.WriteError): Socket.SocketError
   error.reason._tag === "ConnectionClosed"
     ? closeError(error.reason.status)
     : socketError(new Socket.SocketWriteError({ cause: error }))
+
+const queueFull = (limit: number) =>
+  writeError(new WebSocketError.WriteError({ reason: new WebSocketError.QueueFull({ limit }) }))
 
 /**
  * What kept a connection from opening as a `SocketOpenError` that has it as its
@@ -135,6 +138,10 @@ export class SocketWriter {
   readonly #turn = Semaphore.makeUnsafe(1)
   /** Most bytes of a message that is one frame for certain. */
   readonly #frameSize: number
+  /** Most of what may be queued, where it is known: as the stream counts, but characters of text. */
+  readonly #limit: number
+  /** Of writes in several frames that are not completed. */
+  #queuedSize = 0
   /** Writes a message whose own fiber was interrupted. */
   #abandoned: Fiber.Fiber<void, Socket.SocketError> | undefined
 
@@ -143,38 +150,63 @@ export class SocketWriter {
     const config = driverOf(stream)?.config
     const known = config !== undefined && stream.handshake.extensions.length === 0
     this.#frameSize = known ? config.fragmentSize || Infinity : 0
+    this.#limit = config?.maxQueuedBytes ?? Infinity
   }
 
   write(payload: Payload): Effect.Effect<void, Socket.SocketError> {
-    const write = Effect.asVoid(Effect.mapError(this.#stream.write(payload), writeError))
-    return maxSize(payload) <= this.#frameSize ? this.#frame(write) : this.#whole(write)
+    return this.#write([payload], this.#stream.write(payload), this.#limit)
+  }
+
+  /** As `write`, and not refused with `QueueFull`: for what is small and is sent a few times for each request. */
+  writeAnyway(payload: Payload): Effect.Effect<void, Socket.SocketError> {
+    return this.#write([payload], writeAnyway(this.#stream, payload), Infinity)
   }
 
   writeAll(payloads: ReadonlyArray<Payload>): Effect.Effect<void, Socket.SocketError> {
-    const write = Effect.asVoid(Effect.mapError(this.#stream.writeAll(payloads), writeError))
-    return payloads.every((payload) => maxSize(payload) <= this.#frameSize) ? this.#frame(write) : this.#whole(write)
+    return this.#write(payloads, this.#stream.writeAll(payloads), this.#limit)
+  }
+
+  #write(
+    payloads: ReadonlyArray<Payload>,
+    written: Effect.Effect<unknown, WebSocketError.WriteError>,
+    limit: number
+  ): Effect.Effect<void, Socket.SocketError> {
+    const write = Effect.asVoid(Effect.mapError(written, writeError))
+    if (payloads.every((payload) => maxSize(payload) <= this.#frameSize)) return this.#frame(write)
+    return this.#whole(write, payloads.reduce((sum, { length }) => sum + length, 0), limit)
   }
 
   #frame(write: Effect.Effect<void, Socket.SocketError>): Effect.Effect<void, Socket.SocketError> {
     return Effect.suspend(() => this.#abandoned === undefined ? write : this.#turn.withPermit(write))
   }
 
-  // Who writes waits with the fiber that does it, and takes it along until it is its turn.
-  #whole(write: Effect.Effect<void, Socket.SocketError>): Effect.Effect<void, Socket.SocketError> {
+  // Who writes waits with the fiber that does it, and takes it along until it is its turn. The stream knows of one at a
+  // time and would refuse none.
+  #whole(
+    write: Effect.Effect<void, Socket.SocketError>,
+    size: number,
+    limit: number
+  ): Effect.Effect<void, Socket.SocketError> {
     return Effect.uninterruptibleMask((restore) => {
+      if (this.#queuedSize > 0 && this.#queuedSize + size > limit) return Effect.fail(queueFull(limit))
+      this.#queuedSize += size
       let begun = false
       const begin = Effect.sync(() => {
         begun = true
       })
       return Effect.flatMap(
         Effect.forkDetach(this.#turn.withPermit(Effect.andThen(begin, write)), { startImmediately: true }),
-        (writing) =>
-          Effect.onInterrupt(restore(Fiber.join(writing)), () => {
+        (writing) => {
+          writing.addObserver(() => {
+            this.#queuedSize -= size
+          })
+          return Effect.onInterrupt(restore(Fiber.join(writing)), () => {
             // At once: in a step of its own the message might have begun in between, and would be torn.
             if (begun) this.#abandon(writing)
             else writing.interruptUnsafe()
             return begun ? Effect.void : Fiber.await(writing)
           })
+        }
       )
     })
   }

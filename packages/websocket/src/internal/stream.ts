@@ -87,6 +87,14 @@ export const offerUnsafe = (
   options: WebSocketStream.WriteOptions | undefined
 ): number => stream instanceof Operations ? stream.offer(messages, options) : 0
 
+/**
+ * Writes a message that is not refused, however much is queued. Whoever calls it bounds how much that is.
+ *
+ * @internal
+ */
+export const writeAnyway = (stream: Service, message: WebSocketStream.Sendable): ReturnType<Service["write"]> =>
+  stream instanceof Operations ? stream.writeAnyway(message) : stream.write(message)
+
 const fromDriver = (driver: Driver.Driver): Service => new Operations(driver)
 
 /**
@@ -111,6 +119,10 @@ class Operations implements Service {
 
   offer(messages: ReadonlyArray<WebSocketStream.Sendable>, options: WebSocketStream.WriteOptions | undefined): number {
     return this.#writing.offer(messages, options)
+  }
+
+  writeAnyway(message: WebSocketStream.Sendable): ReturnType<Service["write"]> {
+    return this.#writing.writeAnyway(message)
   }
 
   get role() {

@@ -80,12 +80,21 @@ export class Writing {
   }
 
   write(message: Sendable, options?: WriteOptions): Write {
+    return this.#write(message, options)
+  }
+
+  /** As `write`, whatever is queued: for what its sender bounds. */
+  writeAnyway(message: Sendable): Write {
+    return this.#write(message, undefined, Infinity)
+  }
+
+  #write(message: Sendable, options?: WriteOptions, limit?: number): Write {
     return Effect.withFiber((fiber) => {
       if (this.#open?.owner === fiber) return inProgress
-      if (isLong(message, options)) return this.#writeLong([message], options)
+      if (isLong(message, options)) return this.#writeLong([message], options, limit)
       scratch.clear()
       const outgoing = this.#encode(message, options)
-      return typeof outgoing === "string" ? invalid(outgoing) : this.#sendMessage(outgoing)
+      return typeof outgoing === "string" ? invalid(outgoing) : this.#sendMessage(outgoing, undefined, limit)
     })
   }
 
@@ -142,7 +151,7 @@ export class Writing {
   }
 
   // Where one is long, they are sent when it was gone through.
-  #writeLong(messages: ReadonlyArray<Sendable>, options: WriteOptions | undefined): Write {
+  #writeLong(messages: ReadonlyArray<Sendable>, options: WriteOptions | undefined, limit?: number): Write {
     const encoded: Array<Outgoing> = []
     const add = (message: Sendable | OutgoingPayload.Prepared): string | undefined => {
       scratch.clear()
@@ -162,7 +171,7 @@ export class Writing {
         const problem = add(message)
         if (problem !== undefined) return invalid(problem)
       }
-      return this.#sendWhole(new Data(encoded, true))
+      return this.#sendWhole(new Data(encoded, true), limit)
     }
     return next(0)
   }
@@ -239,10 +248,10 @@ export class Writing {
   }
 
   // Nobody waits for a turn, and the transport has room: most messages need no more than this.
-  #sendMessage(message: Outgoing, flush?: boolean): Write {
+  #sendMessage(message: Outgoing, flush?: boolean, limit?: number): Write {
     return this.#isFree && this.#driver.outbox.offer(message)
       ? Effect.succeed(message.bytes.length)
-      : this.#sendWhole(new Data([keep(message)], true, flush))
+      : this.#sendWhole(new Data([keep(message)], true, flush), limit)
   }
 
   #sendMessages(messages: ReadonlyArray<Outgoing>): Write {
@@ -254,15 +263,14 @@ export class Writing {
     return this.#turns === 0 && this.#open === undefined && this.#driver.state === "Open"
   }
 
-  #sendWhole(data: Data): Write {
-    return this.#queued(data, this.#lock.withPermit(this.#send(data, true)))
+  #sendWhole(data: Data, limit?: number): Write {
+    return this.#queued(data, this.#lock.withPermit(this.#send(data, true)), limit)
   }
 
   // Counted and uncounted whatever interrupts it.
-  #queued(data: Data, write: Write): Write {
+  #queued(data: Data, write: Write, limit: number = this.#driver.config.maxQueuedBytes): Write {
     return Effect.uninterruptibleMask((restore) => {
       const { size } = data
-      const limit = this.#driver.config.maxQueuedBytes
       if (this.queuedBytes > 0 && this.queuedBytes + size > limit) {
         return fail(new WebSocketError.QueueFull({ limit }))
       }

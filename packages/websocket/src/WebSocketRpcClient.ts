@@ -47,6 +47,11 @@ export interface Options {
   readonly retryPolicy?: Schedule.Schedule<unknown, Socket.SocketError> | undefined
   /** A connection open for as long makes `retryPolicy` begin anew. Default: 30 seconds. */
   readonly resetAfter?: Duration.Input | undefined
+  /**
+   * Most of what a server may ask for by a `RetryHint`, which is waited for where
+   * `retryPolicy` says less. Default: 5 minutes.
+   */
+  readonly maxRetryHint?: Duration.Input | undefined
   /** Keeps requests waiting while connecting fails, instead of failing them. Default false. */
   readonly retryTransientErrors?: boolean | undefined
   /** Runs for each failure to connect that is kept from requests. */
@@ -236,7 +241,7 @@ const reconnecting = Effect.fnUntraced(function*(
   connection: Effect.Effect<never, Socket.SocketError>,
   options: Options
 ) {
-  const { resetAfter = "30 seconds", retryPolicy = defaultRetryPolicy } = options
+  const { maxRetryHint = "5 minutes", resetAfter = "30 seconds", retryPolicy = defaultRetryPolicy } = options
   const attempt = Effect.suspend(() => {
     session.lasted = 0
     return connection
@@ -245,12 +250,17 @@ const reconnecting = Effect.fnUntraced(function*(
     const error = errorOf(cause)
     return isTransient(error, options) ? onTransientError(error, options) : session.fail(error)
   })
-  let step = yield* Schedule.toStepWithSleep(retryPolicy)
+  let step = yield* Schedule.toStep(retryPolicy)
   while (true) {
     const failure = yield* Effect.flip(ended)
-    if (session.lasted >= Duration.toMillis(resetAfter)) step = yield* Schedule.toStepWithSleep(retryPolicy)
-    const goesOn = yield* Pull.catchDone(Effect.as(step(failure), true), () => Effect.succeed(false))
-    if (!goesOn) return yield* session.fail(new RpcClientError({ reason: failure.reason }))
+    if (session.lasted >= Duration.toMillis(resetAfter)) step = yield* Schedule.toStep(retryPolicy)
+    const delay = yield* Pull.catchDone(
+      Effect.map(step(yield* Clock.currentTimeMillis, failure), ([_, delay]) => delay),
+      () => Effect.undefined
+    )
+    if (delay === undefined) return yield* session.fail(new RpcClientError({ reason: failure.reason }))
+    const hint = Duration.min(Sockets.retryHintOf(failure) ?? Duration.zero, Duration.fromInputUnsafe(maxRetryHint))
+    yield* Effect.sleep(Duration.max(delay, hint))
   }
 })
 
@@ -264,7 +274,7 @@ const reconnecting = Effect.fnUntraced(function*(
  * with its reason: a `SocketCloseError` with the peer's code and reason, a
  * `SocketReadError` whose cause is the `ReadError`, or a `SocketOpenError` whose
  * cause is what `connect` failed with. Then `connect` runs again, as
- * `retryPolicy` says. `RpcClient.ConnectionHooks` of the environment run.
+ * `retryPolicy` says, and no sooner than the server asks. `RpcClient.ConnectionHooks` of the environment run.
  *
  * A ping is sent every 5 seconds, and the connection given up when it is not
  * answered before the next. `keepAlive` in the environment's `WebSocketConfig`

@@ -9,6 +9,7 @@ import * as WebSocketServer from "effect-websocket/WebSocketServer"
 import * as WebSocketSocket from "effect-websocket/WebSocketSocket"
 import { WebSocketStream } from "effect-websocket/WebSocketStream"
 import * as Cause from "effect/Cause"
+import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -360,6 +361,58 @@ describe("our RPC client and a peer of its own", () => {
         assert.strictEqual(yield* Queue.size(streams), retries - 3)
       }))
   }
+
+  const connectsAfter = Effect.fnUntraced(function*(streams: Queue.Queue<WebSocketStream["Service"]>, millis: number) {
+    yield* settle
+    yield* TestClock.adjust(millis - 1)
+    yield* settle
+    assert.strictEqual(yield* Queue.size(streams), 0, "too soon")
+    yield* TestClock.adjust(1)
+    return yield* Queue.take(streams)
+  })
+
+  it.effect("connects again no sooner than the server asks as it goes away, within 5 minutes", () =>
+    Effect.gen(function*() {
+      const { client, streams } = yield* calling({ keepAlive: "off" })
+      const first = yield* Queue.take(streams)
+      yield* first.close({ code: 1012, reason: "retry-after=20000" })
+      const second = yield* connectsAfter(streams, 20_000)
+      yield* second.close({ code: 1001, reason: "retry-after=300001" })
+      const third = yield* connectsAfter(streams, 300_000)
+      const call = yield* fork(client.Double({ value: 1 }))
+      assert.include(String(yield* third.read), "Double")
+      yield* Fiber.interrupt(call)
+    }))
+
+  it.effect("connects again no sooner than the server asks by Retry-After, within maxRetryHint", () =>
+    Effect.gen(function*() {
+      const attempts: Array<number> = []
+      const refusing = WebSocketServer.serve(Effect.never).pipe(
+        Layer.provide(WebSocketServer.layer({
+          accept: () => Effect.fail(new WebSocketServer.Refusal({ status: 503, headers: [["Retry-After", "7"]] }))
+        })),
+        Layer.provideMerge(MemoryTransport.layer())
+      )
+      const network = yield* Layer.build(refusing)
+      const connect = Effect.andThen(
+        Effect.map(Clock.currentTimeMillis, (now) => attempts.push(now)),
+        Effect.provideContext(dial, network)
+      )
+      const connecting = (options: WebSocketRpcClient.Options) =>
+        WebSocketRpcClient.layerProtocolWebSocket(connect, options).pipe(
+          Layer.provide(RpcSerialization.layerJson),
+          Layer.build,
+          Effect.andThen(settle),
+          Effect.andThen(TestClock.adjust("20 seconds")),
+          Effect.scoped
+        )
+      yield* connecting({})
+      assert.deepStrictEqual(attempts.splice(0), [0, 7000, 14_000])
+      yield* connecting({ maxRetryHint: "9500 millis", retryPolicy: Schedule.spaced("9 seconds") })
+      assert.deepStrictEqual(attempts.splice(0), [20_000, 29_000, 38_000])
+      yield* connecting({ maxRetryHint: "6 seconds" })
+      assert.deepStrictEqual(attempts, [40_000, 46_000, 52_000, 58_000])
+    }))
 
   it.effect("what is no RPC message fails the calls in progress, and the connection goes on", () =>
     Effect.gen(function*() {

@@ -5,6 +5,7 @@
  * @since 1.0.0
  */
 import * as Arr from "effect/Array"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
@@ -12,6 +13,7 @@ import { identity } from "effect/Function"
 import type * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 import * as Socket from "effect/socket/Socket"
+import * as RetryHint from "../RetryHint.ts"
 import * as WebSocketError from "../WebSocketError.ts"
 import type { Payload, WebSocketStream } from "../WebSocketStream.ts"
 import { driverOf, ownerOf, writeAnyway } from "./stream.ts"
@@ -78,6 +80,20 @@ const hasFailedTransport = ({ reason }: Socket.SocketError): boolean =>
   reason._tag === "SocketWriteError" &&
   reason.cause instanceof WebSocketError.WriteError &&
   reason.cause.reason._tag === "TransportFailed"
+
+/**
+ * When the server asked to come back, if it did.
+ *
+ * @internal
+ */
+export const retryHintOf = ({ reason }: Socket.SocketError): Duration.Duration | undefined => {
+  if (reason._tag === "SocketCloseError") return RetryHint.parse(reason.closeReason ?? "")
+  const cause = "cause" in reason ? reason.cause : undefined
+  const tells = cause instanceof WebSocketError.HandshakeError ||
+    cause instanceof WebSocketError.ReadError ||
+    cause instanceof WebSocketError.WriteError
+  return tells ? RetryHint.of(cause) : undefined
+}
 
 /**
  * The reading side. When the scope closes, reads that wait fail at once; the

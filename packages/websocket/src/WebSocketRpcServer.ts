@@ -10,12 +10,14 @@
  * - An interruption that a response tells of does not tell the server's fiber.
  * - A response that cannot be sent closes its connection, and dies nowhere.
  * - A client that does not read holds up its own requests only, and pings of
- *   the protocol are read and answered all the same.
+ *   the protocol are read and answered all the same, until 256 responses wait
+ *   for it: then it is not read either, so that what it asks costs bounded memory.
  *
  * @since 1.0.0
  */
 import * as HttpHead from "@effect-websocket/protocol/HttpHead"
 import * as Effect from "effect/Effect"
+import * as Latch from "effect/Latch"
 import * as Layer from "effect/Layer"
 import * as Predicate from "effect/Predicate"
 import * as Queue from "effect/Queue"
@@ -54,6 +56,9 @@ const withoutFiberIds = (response: ResponseExitEncoded): ResponseExitEncoded => 
   return { ...response, exit: { ...exit, cause } }
 }
 
+// A response that waits takes some kilobytes, with what made it, and the request that it answers a hundred bytes.
+const mostUnsent = 256
+
 /** One connection's requests and responses. */
 class Client {
   readonly id: number
@@ -63,6 +68,9 @@ class Client {
   readonly #writer: Sockets.SocketWriter
   readonly #encodeDefect: (defect: unknown) => unknown
   #answering = false
+  /** Responses that wait to be sent. */
+  #unsent = 0
+  readonly #room = Latch.makeUnsafe(true)
 
   constructor(id: number, stream: Stream, serialization: RpcSerialization.RpcSerialization["Service"]) {
     this.id = id
@@ -77,7 +85,17 @@ class Client {
     return Effect.suspend(() => {
       const encoded = this.#encode(response)
       if (encoded === undefined) return Effect.void
-      return Effect.catch(this.#writer.write(encoded), (error) => this.#fail(error))
+      return Effect.catch(this.#sending(this.#writer.write(encoded)), (error) => this.#fail(error))
+    })
+  }
+
+  #sending(write: Effect.Effect<void, Socket.SocketError>): Effect.Effect<void, Socket.SocketError> {
+    return Effect.uninterruptibleMask((restore) => {
+      if (++this.#unsent === mostUnsent) this.#room.closeUnsafe()
+      return Effect.onExit(restore(write), () => {
+        if (this.#unsent-- === mostUnsent) this.#room.openUnsafe()
+        return Effect.void
+      })
     })
   }
 
@@ -108,7 +126,10 @@ class Client {
   ): Effect.fn.Return<never, Socket.SocketError, Scope.Scope> {
     const { pull } = yield* Sockets.makeReader(this.#stream)
     while (true) {
-      for (const message of yield* pull) yield* this.#receive(message, write)
+      for (const message of yield* pull) {
+        yield* this.#room.await
+        yield* this.#receive(message, write)
+      }
     }
   })
 

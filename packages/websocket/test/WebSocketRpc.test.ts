@@ -92,6 +92,58 @@ for (const kind of ["ours", "Effect's"] as const) {
   })
 }
 
+describe("our RPC server and a client that reads no answers", () => {
+  const requests = (from: number, count: number) =>
+    Array.from({ length: count }, (_, index) => request(from + index, "Double", { value: 1 }))
+
+  it.effect(
+    "100,000 requests: it is not read any more, memory is bounded, and each is answered once it reads",
+    () =>
+      Effect.gen(function*() {
+        const count = 100_000
+        const client = yield* dial
+        const before = yield* memory.aliveBytes
+        let written = 0
+        const asking = yield* fork(Effect.whileLoop({
+          while: () => written < count,
+          body: () => client.writeAll(requests(written, 500)),
+          step: () => {
+            written += 500
+          }
+        }))
+        for (let i = 0; i < 20; i++) yield* settle
+        assert.isUndefined(asking.pollUnsafe())
+        assert.isBelow(written, count / 5)
+        assert.isAtMost((yield* memory.aliveBytes) - before, 12 * mebibyte)
+        const answered = new Set<string>()
+        while (answered.size < count) {
+          for (const message of yield* client.pull) answered.add(JSON.parse(String(message)).requestId)
+        }
+        yield* Fiber.join(asking)
+      }).pipe(Effect.provide(serving("ours"))),
+    60_000
+  )
+
+  for (const [waiting, isRead] of [[255, true], [256, false]] as const) {
+    it.effect(`what it asks where ${waiting} answers wait is ${isRead ? "" : "not "}read`, () =>
+      Effect.gen(function*() {
+        const { events } = yield* rpc.Server
+        const client = yield* dial
+        // The first fills the line, and the others wait behind it.
+        yield* client.write(request(0, "Bulk"))
+        yield* settle
+        yield* client.writeAll(requests(1, waiting - 1))
+        yield* settle
+        yield* client.write(request(1000, "Hang"))
+        yield* settle
+        assert.deepStrictEqual(yield* Queue.clear(events), isRead ? ["Hang began"] : [])
+        for (let answers = 0; answers < waiting; answers++) yield* client.read
+        yield* settle
+        assert.deepStrictEqual(yield* Queue.clear(events), isRead ? [] : ["Hang began"])
+      }).pipe(Effect.provide(serving("ours"))))
+  }
+})
+
 describe("our RPC server and a peer that breaks the protocol", () => {
   const broken: Readonly<Record<string, string | Uint8Array>> = {
     "no JSON": "}{",

@@ -181,6 +181,9 @@ class Client {
  * An `RpcServer` that stops interrupts what it has not answered and says so: at
  * the client such a call ends interrupted, not with an `RpcClientError`.
  *
+ * It forks a fiber for each request, also where its `concurrency` is limited. How
+ * many requests a client may have in progress is for middleware to say.
+ *
  * @category constructors
  * @since 1.0.0
  */

@@ -17,11 +17,11 @@ import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
+import { hintOf } from "./internal/hints.ts"
 import { endedWith, maxBehind, Reconnecting } from "./internal/reconnecting.ts"
 import * as Telemetry from "./internal/telemetry.ts"
 import * as Transient from "./internal/transient.ts"
-import * as RetryHint from "./RetryHint.ts"
-import { HandshakeError, ReadError, WriteError } from "./WebSocketError.ts"
+import type { ReadError, WriteError } from "./WebSocketError.ts"
 import type { Payload, Sendable, WebSocketStream, WriteOptions } from "./WebSocketStream.ts"
 
 /**
@@ -271,7 +271,7 @@ const connectAgain = Effect.fnUntraced(
         Effect.map(step(yield* Clock.currentTimeMillis, failure), ([_, delay]) => delay),
         () => Effect.fail(failure)
       )
-      const hint = Duration.min(hintOf(failure), Duration.fromInputUnsafe(maxRetryHint))
+      const hint = Duration.min(hintOf(failure) ?? Duration.zero, Duration.fromInputUnsafe(maxRetryHint))
       self.set({ _tag: "Waiting", attempt, delay: Duration.max(delay, hint), failure })
       yield* Effect.sleep(Duration.max(delay, hint))
       self.set({ _tag: "Connecting", attempt })
@@ -279,11 +279,6 @@ const connectAgain = Effect.fnUntraced(
     }
   }
 )
-
-const hintOf = (failure: unknown): Duration.Duration =>
-  failure instanceof HandshakeError || failure instanceof ReadError || failure instanceof WriteError
-    ? RetryHint.of(failure) ?? Duration.zero
-    : Duration.zero
 
 /** One connection from its attempt to its end: why it ended, and how many milliseconds it was open. */
 const connection = Effect.fnUntraced(

@@ -16,6 +16,7 @@ import * as Socket from "effect/socket/Socket"
 import * as RetryHint from "../RetryHint.ts"
 import * as WebSocketError from "../WebSocketError.ts"
 import type { Payload, WebSocketStream } from "../WebSocketStream.ts"
+import { hintOf } from "./hints.ts"
 import { driverOf, ownerOf, writeAnyway } from "./stream.ts"
 
 type Stream = WebSocketStream["Service"]
@@ -88,11 +89,7 @@ const hasFailedTransport = ({ reason }: Socket.SocketError): boolean =>
  */
 export const retryHintOf = ({ reason }: Socket.SocketError): Duration.Duration | undefined => {
   if (reason._tag === "SocketCloseError") return RetryHint.parse(reason.closeReason ?? "")
-  const cause = "cause" in reason ? reason.cause : undefined
-  const tells = cause instanceof WebSocketError.HandshakeError ||
-    cause instanceof WebSocketError.ReadError ||
-    cause instanceof WebSocketError.WriteError
-  return tells ? RetryHint.of(cause) : undefined
+  return hintOf("cause" in reason ? reason.cause : undefined)
 }
 
 /**

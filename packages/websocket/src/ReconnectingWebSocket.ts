@@ -17,7 +17,7 @@ import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
-import { hintOf } from "./internal/hints.ts"
+import * as Hints from "./internal/hints.ts"
 import { endedWith, maxBehind, Reconnecting } from "./internal/reconnecting.ts"
 import * as Telemetry from "./internal/telemetry.ts"
 import * as Transient from "./internal/transient.ts"
@@ -271,9 +271,9 @@ const connectAgain = Effect.fnUntraced(
         Effect.map(step(yield* Clock.currentTimeMillis, failure), ([_, delay]) => delay),
         () => Effect.fail(failure)
       )
-      const hint = Duration.min(hintOf(failure) ?? Duration.zero, Duration.fromInputUnsafe(maxRetryHint))
-      self.set({ _tag: "Waiting", attempt, delay: Duration.max(delay, hint), failure })
-      yield* Effect.sleep(Duration.max(delay, hint))
+      const wait = Hints.longer(delay, Hints.hintOf(failure), maxRetryHint)
+      self.set({ _tag: "Waiting", attempt, delay: wait, failure })
+      yield* Effect.sleep(wait)
       self.set({ _tag: "Connecting", attempt })
       yield* Telemetry.reconnecting
     }

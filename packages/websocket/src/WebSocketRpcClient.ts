@@ -32,6 +32,7 @@ import * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
 import type * as Socket from "effect/socket/Socket"
 import { Connections } from "./internal/connections.ts"
+import * as Hints from "./internal/hints.ts"
 import * as Sockets from "./internal/sockets.ts"
 import * as WebSocketConfig from "./WebSocketConfig.ts"
 import type { WebSocketStream } from "./WebSocketStream.ts"
@@ -259,8 +260,7 @@ const reconnecting = Effect.fnUntraced(function*(
       () => Effect.undefined
     )
     if (delay === undefined) return yield* session.fail(new RpcClientError({ reason: failure.reason }))
-    const hint = Duration.min(Sockets.retryHintOf(failure) ?? Duration.zero, Duration.fromInputUnsafe(maxRetryHint))
-    yield* Effect.sleep(Duration.max(delay, hint))
+    yield* Effect.sleep(Hints.longer(delay, Sockets.retryHintOf(failure), maxRetryHint))
   }
 })
 

@@ -3,7 +3,7 @@
  *
  * @since 1.0.0
  */
-import type * as Duration from "effect/Duration"
+import * as Duration from "effect/Duration"
 import * as RetryHint from "../RetryHint.ts"
 import * as WebSocketError from "../WebSocketError.ts"
 
@@ -18,3 +18,14 @@ export const hintOf = (failure: unknown): Duration.Duration | undefined =>
     failure instanceof WebSocketError.WriteError
     ? RetryHint.of(failure)
     : undefined
+
+/**
+ * How long to wait where a schedule says `delay` and the server asks by a hint, of which at most `most` is heeded.
+ *
+ * @internal
+ */
+export const longer = (
+  delay: Duration.Duration,
+  hint: Duration.Duration | undefined,
+  most: Duration.Input
+): Duration.Duration => Duration.max(delay, Duration.min(hint ?? Duration.zero, Duration.fromInputUnsafe(most)))

@@ -6,6 +6,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Random from "effect/Random"
+import * as Scheduler from "effect/Scheduler"
 import * as TestClock from "effect/testing/TestClock"
 
 const note = (notes: Array<string>, text: string) =>
@@ -197,6 +198,27 @@ describe("VirtualTime", () => {
         const found = yield* orders(true)
         assert.strictEqual(new Set(found).size, 6)
         assert.deepStrictEqual(yield* orders(true), found)
+      }))
+
+    it.effect("decides that fibers yield so early that Effect.timeout loses what comes as its time is up, at worst", () =>
+      Effect.gen(function*() {
+        const losses = Effect.fnUntraced(function*(operations: number) {
+          let lost = 0
+          for (let seed = 0; seed < 200; seed++) {
+            let given = false
+            const giving = Effect.andThen(Effect.sleep(1), Effect.sync(() => given = true))
+            const taking = Effect.provideService(
+              Effect.timeoutOption(giving, 1),
+              Scheduler.MaxOpsBeforeYield,
+              operations
+            )
+            const taken = yield* VirtualTime.run(taking, { seed, interleave: true, promises: false })
+            if (given && taken._tag === "None") lost++
+          }
+          return lost
+        })
+        assert.isAbove(yield* losses(3), 0)
+        assert.strictEqual(yield* losses(4), 0)
       }))
 
     it.effect("decides where fibers yield where asked, the same each time", () =>

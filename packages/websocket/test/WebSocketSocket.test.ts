@@ -334,6 +334,7 @@ for (const role of roles) {
         const message = pattern(300)
         // The Socket's own steps come one by one, those of the stream below at once: a fiber that
         // looks whether a write has begun finds that it begins before the fiber's next step.
+        // The Socket's writer asks nothing else of the stream.
         const step = 3
         const atOnce = (stream: WebSocketStream["Service"]): WebSocketStream["Service"] => ({
           ...stream,
